@@ -1,0 +1,1 @@
+"""What is measured, under which name, and how it is estimated."""

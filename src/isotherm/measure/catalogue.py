@@ -1,0 +1,150 @@
+"""The one table of metrics: name, unit, reduction and definition of everything a run writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import textwrap
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured quantity. A `{placeholder}` in the name stands for a family, a verdict, a knob or a number."""
+
+    name: str
+    unit: str
+    reduction: str
+    definition: str
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("step", "count", "none", "Number of rollouts trained on so far; 0 is the starting model."),
+    Metric("reward/mean", "reward", "mean over responses", "Reward of a sampled response."),
+    Metric("pass@1/train", "share", "mean over responses", "Share of the sampled responses that are correct."),
+    Metric("pass@1/train/{family}", "share", "mean over responses", "Share of correct responses to {family}."),
+    Metric("verdict/{verdict}", "share", "mean over responses", "Share of the responses whose verdict is {verdict}."),
+    Metric(
+        "entropy/exact",
+        "nats per token",
+        "mean over sampled tokens",
+        "Exact entropy of the full next-token distribution at the sampling temperature, of the policy that sampled.",
+    ),
+    Metric(
+        "entropy/exact_per_response",
+        "nats per token",
+        "mean over tokens, then over responses",
+        "Exact entropy, averaged within each response first: the H of the law R = -a e^H + b of arXiv 2505.22617.",
+    ),
+    Metric(
+        "entropy/sampled",
+        "nats per token",
+        "mean over sampled tokens",
+        "Minus the log-probability of the sampled token: an unbiased but noisier estimate of the entropy.",
+    ),
+    Metric("length/mean", "tokens", "mean over responses", "Tokens in a response, end-of-text included."),
+    Metric("length/max", "tokens", "maximum over responses", "Tokens in the longest response."),
+    Metric("length/overlong", "share", "mean over responses", "Share of the responses cut at max_new."),
+    Metric("signal/groups", "share", "mean over groups", "Share of the groups whose rewards are not all equal."),
+    Metric("signal/refills", "count", "sum over the step", "Extra sampling rounds to replace groups without signal."),
+    Metric("tokens/sampled", "tokens", "sum over the step", "Response tokens sampled."),
+    Metric("tokens/trained", "tokens", "sum over the step", "Response tokens that entered the loss."),
+    Metric(
+        "mismatch/mean",
+        "nats",
+        "mean over trained tokens",
+        "Absolute difference between the log-probabilities of the sampler and of the scorer.",
+    ),
+    Metric(
+        "mismatch/max",
+        "nats",
+        "maximum over trained tokens",
+        "Largest absolute difference between the log-probabilities of the sampler and of the scorer.",
+    ),
+    Metric("update/count", "count", "sum over the step", "Optimizer steps taken."),
+    Metric("update/loss", "loss", "mean over updates", "Loss of an optimizer step."),
+    Metric("update/grad_norm", "norm", "mean over updates", "Euclidean norm of the gradient before clipping."),
+    Metric("update/grad_norm_max", "norm", "maximum over updates", "Largest norm of the gradient before clipping."),
+    Metric("update/lr", "rate", "last update", "Learning rate."),
+    Metric("update/skipped", "count", "sum over the step", "Optimizer steps skipped because a value was not finite."),
+    Metric(
+        "update/clip_low",
+        "share",
+        "mean over tokens",
+        "Share of the tokens whose ratio is below the clip range where that stops the gradient.",
+    ),
+    Metric(
+        "update/clip_high",
+        "share",
+        "mean over tokens",
+        "Share of the tokens whose ratio is above the clip range where that stops the gradient.",
+    ),
+    Metric("update/ratio_max", "ratio", "maximum over tokens", "Largest ratio pi / pi_old."),
+    Metric(
+        "update/kl_old",
+        "nats per token",
+        "mean over tokens",
+        "KL divergence between pi_old and pi, estimated by k3 = r - 1 - log r.",
+    ),
+    Metric("method/touched", "share", "mean over tokens", "Share of tokens whose weight or penalty was changed."),
+    Metric("method/clamped", "share", "mean over tokens", "Share of the log-ratios clamped at -20 or 20."),
+    Metric("method/covariance", "nats", "covariance over tokens", "Covariance of log pi and the advantage."),
+    Metric("knob/{name}", "setting", "value used in the step", "Value of the method's control {name}."),
+    Metric(
+        "eval/trained/pass@{k}",
+        "share",
+        "mean over families",
+        "Unbiased pass@{k} on evaluation problems, mean over the trained families.",
+    ),
+    Metric(
+        "eval/trained/entropy",
+        "nats per token",
+        "mean over families",
+        "Exact entropy on evaluation problems at the evaluation temperature, mean over the trained families.",
+    ),
+    Metric(
+        "eval/held_out/pass@{k}",
+        "share",
+        "mean over families",
+        "Unbiased pass@{k} on evaluation problems, mean over the families that are never trained on.",
+    ),
+    Metric("eval/{family}/pass@{k}", "share", "mean over problems", "Unbiased pass@{k} on problems of {family}."),
+    Metric(
+        "eval/{family}/entropy",
+        "nats per token",
+        "mean over sampled tokens",
+        "Exact entropy on evaluation problems of {family}, at the evaluation temperature.",
+    ),
+    Metric("eval/{family}/length", "tokens", "mean over responses", "Tokens in a response to a problem of {family}."),
+)
+
+
+def pattern(name: str) -> re.Pattern[str]:
+    """The names that a name with placeholders stands for; {k} is a number."""
+    parts = re.split(r"\{(\w+)\}", name)
+    fields = {"k": r"\d+", "name": r".+"}
+    named = [re.escape(p) if i % 2 == 0 else f"(?P<{p}>{fields.get(p, '[^/]+')})" for i, p in enumerate(parts)]
+    return re.compile("".join(named))
+
+
+# The most specific name first: eval/trained/pass@{k} before eval/{family}/pass@{k}.
+PATTERNS = [(pattern(m.name), m) for m in sorted(METRICS, key=lambda m: m.name.count("{"))]
+
+
+def describe(name: str) -> Metric | None:
+    """The metric of that name with its placeholders filled in, or None where the table has no such name."""
+    for regex, metric in PATTERNS:
+        if match := regex.fullmatch(name):
+            return dataclasses.replace(metric, name=name, definition=metric.definition.format(**match.groupdict()))
+    return None
+
+
+def table() -> str:
+    """The table as plain text: a line of name, unit and reduction, and the definition under it."""
+    wide, unit = (max(len(getattr(m, field)) for m in METRICS) for field in ("name", "unit"))
+    lines = []
+    for m in METRICS:
+        lines.append(f"{m.name:{wide}}  {m.unit:{unit}}  {m.reduction}")
+        definition = re.sub(r"\{(\w+)\}", r"\1", m.definition)
+        lines.append(textwrap.fill(definition, 110, initial_indent="    ", subsequent_indent="    "))
+    return "\n".join(lines)

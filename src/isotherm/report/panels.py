@@ -1,0 +1,68 @@
+"""Which figures a page shows, and which metrics each of them draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isotherm.measure.catalogue import describe
+from isotherm.report.summary import eval_ks
+from isotherm.runs import Run
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One small figure: its metrics against the step, or against `against`. Only the first line is solid."""
+
+    title: str
+    unit: str
+    metrics: tuple[str, ...]
+    note: str = ""
+    against: str = "step"
+    log: bool = False
+    from_zero: bool = False
+
+    def caption(self) -> str:
+        """The definition of what is drawn, from the catalogue."""
+        metric = describe(self.metrics[0])
+        return " ".join(filter(None, [metric.definition if metric else "", self.note]))
+
+
+def panels(runs: list[Run]) -> list[Panel]:
+    """The figures for which at least one of the runs has values."""
+    return [panel for panel in every_panel(runs) if any(has(run, panel) for run in runs)]
+
+
+def has(run: Run, panel: Panel) -> bool:
+    return any(np.isfinite(run.metrics[name]).any() for name in panel.metrics if name in run.metrics)
+
+
+def every_panel(runs: list[Run]) -> list[Panel]:
+    ks = sorted({k for run in runs for k in eval_ks(run)})
+    knobs = dict.fromkeys(name for run in runs for name in run.metrics if name.startswith("knob/"))
+    return [
+        Panel("Entropy", "nats per token", ("entropy/exact",), from_zero=True),
+        Panel("Reward", "mean per response", ("reward/mean",)),
+        Panel("pass@1 in training", "share", ("pass@1/train",), from_zero=True),
+        *(evaluation(k) for k in ks),
+        law(runs),
+        Panel("Response length", "tokens", ("length/mean",)),
+        Panel("Gradient norm", "before clipping", ("update/grad_norm",), from_zero=True),
+        Panel("Sampler mismatch", "nats, logarithmic", ("mismatch/mean",), log=True),
+        *(Panel(f"Control {name.removeprefix('knob/')}", "value", (name,)) for name in knobs),
+    ]
+
+
+def evaluation(k: int) -> Panel:
+    note = "Solid: the trained families. Dashed: the held-out families."
+    names = (f"eval/trained/pass@{k}", f"eval/held_out/pass@{k}")
+    return Panel(f"pass@{k} in evaluation", "share", names, note, from_zero=True)
+
+
+def law(runs: list[Run]) -> Panel:
+    """The path of the run in the plane of the law R = -a e^H + b, drawn where it has the entropy of the law."""
+    name = "entropy/exact_per_response"
+    against = name if any(name in run.metrics for run in runs) else "entropy/exact"
+    note = "Against the entropy (nats per token, across); the run moves from the ring to the dot."
+    return Panel("pass@1 against entropy", "share", ("pass@1/train",), note, against=against)

@@ -1,0 +1,169 @@
+"""A run folder as an object: settings, metrics as arrays, rollouts, checkpoints."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isotherm.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+class Run:
+    """A run folder. `metrics` maps a name to an array aligned with `metrics["step"]`; NaN where a row lacks it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """Every setting of the run."""
+        return read_json(self.path / "config.json")
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Versions, machine, and the precision with its reason; empty where the run wrote none."""
+        path = self.path / "environment.json"
+        return read_json(path) if path.is_file() else {}
+
+    @cached_property
+    def metrics(self) -> dict[str, np.ndarray]:
+        return columns(read_lines(self.path / "metrics.jsonl"))
+
+    @cached_property
+    def timings(self) -> dict[str, np.ndarray]:
+        """Seconds and tokens per second, by step; empty where the run wrote none."""
+        path = self.path / "timings.jsonl"
+        return columns(read_lines(path)) if path.is_file() else {}
+
+    @property
+    def steps(self) -> int:
+        """The last step in the metrics."""
+        return int(self.metrics["step"][-1]) if len(self.metrics["step"]) else 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.config.get('method', self.path.name)}-seed{self.config.get('seed', 0)}"
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The newest published checkpoint."""
+        return max(numbered(self.path / "checkpoints", r"step-(\d+)").items(), default=(0, None))[1]
+
+    def ends(self, name: str, window: int = 1) -> tuple[float, float]:
+        """The first finite value, and the mean of the last `window` finite values; NaN where there are none."""
+        values = self.metrics.get(name, np.empty(0))
+        values = values[np.isfinite(values)]
+        return (float(values[0]), float(values[-window:].mean())) if len(values) else (np.nan, np.nan)
+
+    def rollouts(self, step: int, columns: list[str] | None = None) -> pyarrow.Table:
+        """The stored responses of a training step, one row each."""
+        return self.stored("step", step, columns)
+
+    def eval_rollouts(self, step: int, columns: list[str] | None = None) -> pyarrow.Table:
+        """The stored responses of the evaluation after a step; step 0 is before training."""
+        return self.stored("eval", step, columns)
+
+    @property
+    def eval_steps(self) -> list[int]:
+        """The steps whose evaluation is stored."""
+        return sorted(numbered(self.path / "rollouts", r"eval-(\d+)\.parquet"))
+
+    def stored(self, kind: str, step: int, columns: list[str] | None) -> pyarrow.Table:
+        import pyarrow.parquet
+
+        files = numbered(self.path / "rollouts", kind + r"-(\d+)\.parquet")
+        if step not in files:
+            have = f"it holds {len(files)}, from {min(files)} to {max(files)}" if files else "it holds none"
+            raise UserError(f"{self.path} has no stored {kind} rollouts of step {step}; {have}.")
+        return pyarrow.parquet.read_table(files[step], columns=columns)
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write the HTML page of this run, by default into its folder."""
+        from isotherm.report.page import write_report
+
+        return write_report([self], Path(out) if out else self.path / "report.html")
+
+    def headline(self) -> dict[str, str]:
+        entropy, reward = self.ends("entropy/exact"), self.ends("reward/mean")
+        return {
+            "steps": f"{self.steps}/{self.config.get('steps', '?')}",
+            "entropy": f"{entropy[0]:.3g} to {entropy[1]:.3g} nats",
+            "reward": f"{reward[0]:.3g} to {reward[1]:.3g}",
+        }
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{key} {value}" for key, value in self.headline().items())
+        return f"Run({str(self.path)!r}: {self.name}, {values})"
+
+    def _repr_html_(self) -> str:
+        rows = {"run": self.name, "folder": str(self.path), **self.headline()}
+        cells = (f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
+        return f"<table>{''.join(cells)}</table>"
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in a folder, with its settings and metrics read and found whole."""
+    run = Run(path)
+    if not run.path.is_dir():
+        raise UserError(f"The run folder {run.path} does not exist.")
+    if not (run.path / "metrics.jsonl").is_file():
+        raise UserError(f"{run.path} is no run folder, or its run has not ended a step: it has no metrics.jsonl.")
+    _ = run.config, run.environment, run.metrics, run.timings
+    return run
+
+
+def numbered(folder: Path, regex: str) -> dict[int, Path]:
+    """The entries of a folder whose names are a pattern around a number, by that number."""
+    entries = folder.iterdir() if folder.is_dir() else []
+    return {int(match[1]): entry for entry in entries if (match := re.fullmatch(regex, entry.name))}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"The file {path} is missing, so {path.parent} is no whole run folder.") from None
+    except ValueError as error:
+        raise UserError(f"The file {path} is damaged: {error}.") from None
+    if not isinstance(value, dict):
+        raise UserError(f"The file {path} is damaged: it must hold one JSON object.")
+    return value
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file. A last line without its end is still being written, and is left out."""
+    *whole, torn = path.read_bytes().split(b"\n")
+    rows = [parse_row(line, path, number) for number, line in enumerate(whole, 1)]
+    try:
+        return [*rows, parse_row(torn, path, len(whole) + 1)]
+    except UserError:
+        return rows
+
+
+def parse_row(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"Line {number} of {path} is damaged: {error}.") from None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        raise UserError(f"Line {number} of {path} is damaged: it must be a JSON object with a whole number as step.")
+    for name, value in row.items():
+        if value is not None and not isinstance(value, (int, float)):
+            raise UserError(f"Line {number} of {path} is damaged: {name} is {value!r}, not a number.")
+    return row
+
+
+def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Rows as arrays: a name that a row lacks, and a null, are NaN. `step` is a whole number."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    arrays = {name: np.array([row.get(name) for row in rows], dtype=np.float64) for name in names}
+    return {**arrays, "step": np.array([row["step"] for row in rows], dtype=np.int64)}
