@@ -1,0 +1,52 @@
+"""What the commands do, as calls."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from isotherm.report.live import Live
+from isotherm.report.sinks import open_sinks
+from isotherm.runs import Run, load_run
+from isotherm.update.config import Config, as_dict, override
+
+
+def train(config: Config | None = None, *, quiet: bool = False, **overrides: Any) -> Run:
+    """Trains, or goes on where the same call was interrupted, and returns the finished run.
+
+    Settings are those of `Config`; keyword arguments replace those of `config`.
+    """
+    from isotherm.update import train as trainer
+
+    config = override(config or Config(), overrides)
+    folder = trainer.RunFolder(folder_of(config))
+    trainer.prepare(config)
+    with ExitStack() as stack:
+        stack.enter_context(folder)
+        trainer.claim(config, folder)
+        sinks = open_sinks(config.sinks, folder.path, as_dict(config))
+        for sink in sinks:
+            stack.callback(sink.close)
+        settings = trainer.precision_of(config, folder)
+        say = (lambda _: None) if quiet else (lambda text: print(text, flush=True))
+        say(f"{folder.path}: {config.method}, seed {config.seed}, {settings.threads} thread(s), {settings.reason}")
+        live = None if quiet else stack.enter_context(Live(config.steps, config.method))
+
+        def watch(step: int, row: dict[str, Any], timing: dict[str, Any]) -> None:
+            for sink in sinks:
+                sink.log(step, row)
+            if live is not None:
+                live.update(step, row, timing)
+
+        trainer.run(config, folder, say, watch)
+    run = load_run(folder.path)
+    run.report()
+    return run
+
+
+def folder_of(config: Config) -> Path:
+    """The run's folder: `out`, or one named after the method and the seed."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", config.method).strip("-")
+    return Path(config.out or f"runs/{name}-seed{config.seed}")

@@ -1,0 +1,266 @@
+"""The command `isotherm`. Everything heavy is imported by the command that needs it, so that help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from isotherm.errors import UserError
+
+DESCRIPTION = "Train reasoning models by reinforcement learning, and decide what happens to their entropy."
+EXAMPLES = """\
+examples:
+  isotherm demo                                        GRPO beside an entropy intervention, then one report
+  isotherm train                                       one run of the built-in model
+  isotherm train --method "clip_higher + kl_cov"       another objective; `isotherm methods` lists them
+  isotherm train recipes/grpo.py --lr 1e-4 --dry-run   a recipe with one setting changed, only shown
+  isotherm report runs/*                               compare runs on one page
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose mistakes are sentences of our own kind."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message[0].upper()}{message[1:]}. See {self.prog} --help.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    trace = "--traceback" in arguments
+    arguments = [a for a in arguments if a != "--traceback"]
+    try:
+        return dispatch(arguments)
+    except UserError as error:
+        if trace:
+            raise
+        print(f"isotherm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("isotherm: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def dispatch(arguments: list[str]) -> int:
+    parser = build_parser()
+    if arguments[:1] in (["train"], ["demo"]) and not {"-h", "--help"} & set(arguments):
+        return (train if arguments[0] == "train" else demo)(arguments[1:])
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "call"):
+        parser.print_help()
+        return 0
+    return options.call(options)
+
+
+def build_parser() -> Parser:
+    parser = Parser("isotherm", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--traceback", action="store_true", help="show Python's traceback of a mistake")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, call: Callable[[Any], int] | None, help: str, **extra: Any) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=help, description=help, formatter_class=argparse.RawTextHelpFormatter, **extra
+        )
+        if call is not None:
+            sub.set_defaults(call=call)
+        return sub
+
+    settings = settings_help()
+    command(
+        "demo", None, "two arms of one seed side by side, live, then one report that compares them", epilog=settings
+    )
+    command("train", None, TRAIN_HELP, epilog=settings)
+    sub = command("sample", sample, "show what a model answers, and what share is right")
+    sub.add_argument("model", nargs="?", default="builtin", help="'builtin', a model folder or a run folder")
+    sub.add_argument("--problems", default="countdown:2,chain:2,subset:2", help="families, each with a level")
+    sub.add_argument("--count", type=int, default=3, help="problems per family")
+    sub.add_argument("--samples", type=int, default=8, help="responses per problem")
+    sub.add_argument("--temperature", type=float, default=1.0)
+    sub.add_argument("--max-new", type=int, default=64, help="longest response, in tokens")
+    sub.add_argument("--seed", type=int, default=0)
+    sub = command("report", report, "write one page on one or several runs")
+    sub.add_argument("runs", nargs="+", help="run folders")
+    sub.add_argument("--out", default="", help="the page; default report.html in the run's folder, or here for several")
+    command("metrics", metrics, "list every metric with its unit, reduction and definition")
+    sub = command("methods", methods, "list the methods, or explain one")
+    sub.add_argument("name", nargs="?", default="")
+    sub = command("pretrain", pretrain, "make the built-in model from nothing (under 30 minutes on 2 cores)")
+    sub.add_argument("out", help="folder for the model")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--steps", type=int, default=0, help="training steps; default those of the built-in model")
+    sub.add_argument("--threads", type=int, default=0, help="default: the cores that are free")
+    return parser
+
+
+TRAIN_HELP = """\
+train one run; the same command again goes on where it was interrupted
+
+  isotherm train [RECIPE] [--config FILE] [--SETTING VALUE ...] [--dry-run]
+
+RECIPE is a Python file with one function that returns a Config, or FILE.py:function."""
+
+
+def settings_help() -> str:
+    """All settings by section, from the fields of Config."""
+    from isotherm.update.config import FIELDS
+
+    lines, section = ["settings:"], ""
+    for f in FIELDS.values():
+        if f.metadata["section"] != section:
+            section = f.metadata["section"]
+            lines.append(f"\n  {section}")
+        default = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
+        choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
+        lines.append(f"    --{f.name.replace('_', '-'):<18} {f.metadata['help']}{choices} [{default}]")
+    return "\n".join(lines)
+
+
+def read_settings(arguments: list[str]) -> tuple[Any, bool]:
+    """A Config from a recipe, then a file, then the command line; and whether only to show it."""
+    from isotherm.update.config import Config, override, read_file
+
+    dry = "--dry-run" in arguments
+    rest = [a for a in arguments if a != "--dry-run"]
+    config = recipe(rest.pop(0)) if rest and not rest[0].startswith("-") else Config()
+    values: dict[str, Any] = {}
+    while rest:
+        name, value = option(rest)
+        if name == "config":
+            config = override(config, read_file(value))
+        else:
+            values[name] = value
+    return override(config, values), dry
+
+
+def option(rest: list[str]) -> tuple[str, str]:
+    """Takes `--name value` or `--name=value` off the front."""
+    word = rest.pop(0)
+    if not word.startswith("--"):
+        raise UserError(f"{word!r} is no setting; settings are written --name value.")
+    name, given, value = word[2:].partition("=")
+    name = name.replace("-", "_")
+    if name != "config":
+        from isotherm.update.config import require_known
+
+        require_known(name)
+    if not given:
+        if not rest:
+            raise UserError(f"--{name} needs a value.")
+        value = rest.pop(0)
+    return name, value
+
+
+def recipe(text: str) -> Any:
+    """The Config that a recipe's function returns."""
+    import importlib.util
+
+    from isotherm.update.config import Config
+
+    name, _, function = text.partition(":")
+    path = Path(name)
+    if path.suffix != ".py" or not path.is_file():
+        raise UserError(f"The recipe {name} does not exist; give a Python file with a function that returns a Config.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's own code
+        raise UserError(f"The recipe {name} fails: {type(error).__name__}: {error}.") from error
+    own = {k: f for k, f in vars(module).items() if callable(f) and getattr(f, "__module__", "") == path.stem}
+    if not function and len(own) != 1:
+        raise UserError(f"The recipe {name} has {len(own)} functions; name one as {name}:FUNCTION ({', '.join(own)}).")
+    chosen = own.get(function or next(iter(own)))
+    if chosen is None:
+        raise UserError(f"The recipe {name} has no function {function}; it has: {', '.join(own)}.")
+    config = chosen()
+    if not isinstance(config, Config):
+        raise UserError(f"The recipe {text} returned {type(config).__name__}, not a Config.")
+    return config
+
+
+def train(arguments: list[str]) -> int:
+    config, dry = read_settings(arguments)
+    if dry:
+        return show(config)
+    from isotherm import api
+    from isotherm.report.summary import sentences
+    from isotherm.update.train import Stopped
+
+    try:
+        run = api.train(config)
+    except Stopped:
+        print(f"Stopped after a whole step and saved in {api.folder_of(config)}; the same command goes on from there.")
+        return 130
+    print("\n".join(sentences([run])))
+    print(f"Report: {run.path / 'report.html'}")
+    return 0
+
+
+def show(config: Any) -> int:
+    """The resolved settings as YAML, which --config reads."""
+    import yaml
+
+    from isotherm.update.config import as_dict
+
+    print(yaml.safe_dump(as_dict(config), sort_keys=False), end="")
+    return 0
+
+
+def demo(arguments: list[str]) -> int:
+    config, dry = read_settings(arguments)
+    from isotherm import demo
+
+    return show(config) if dry else demo.run(config, arguments)
+
+
+def report(options: argparse.Namespace) -> int:
+    from isotherm.report.page import write_report
+    from isotherm.runs import load_run
+
+    runs = [load_run(path) for path in options.runs]
+    out = Path(options.out) if options.out else (runs[0].path if len(runs) == 1 else Path()) / "report.html"
+    print(write_report(runs, out))
+    return 0
+
+
+def metrics(options: argparse.Namespace) -> int:
+    from isotherm.measure.catalogue import table
+
+    print(table())
+    return 0
+
+
+def methods(options: argparse.Namespace) -> int:
+    from isotherm.objective.page import explain, table
+
+    print(explain(options.name) if options.name else table())
+    return 0
+
+
+def sample(options: argparse.Namespace) -> int:
+    from isotherm.show import show_samples
+
+    show_samples(
+        options.model, options.problems, options.count, options.samples,
+        options.temperature, options.max_new, options.seed,
+    )  # fmt: skip
+    return 0
+
+
+def pretrain(options: argparse.Namespace) -> int:
+    from isotherm.policy.pretrain import make
+
+    make(Path(options.out), seed=options.seed, steps=options.steps, threads=options.threads)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""One expression -> one method: 'clip_higher + par(schedule=guided, target=0.2) + kl_cov(k=0.002)'."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from typing import Any
+
+from isotherm.errors import UserError
+from isotherm.objective.method import Method
+from isotherm.objective.published import METHODS, Row, Slots
+
+SINGLE = {
+    "advantage": "group advantages",
+    "surrogate": "surrogates",
+    "normalizer": "normalizers",
+    "control": "controls",
+}
+
+
+def method(expression: str) -> Method:
+    """The method that an expression names; slots that no term fills are those of GRPO."""
+    terms = [(row, build(row, arguments)) for row, arguments in parse(expression)]
+    slots: Slots = {"shape": (), "weights": (), "penalties": ()}
+    owner: dict[str, str] = {}
+    for row, filled in terms:
+        for name, value in filled.items():
+            if name in ("shape", "weights", "penalties"):
+                slots[name] += value
+            elif name == "default_surrogate":
+                continue
+            elif name in owner and not (owner[name] == "grpo" and name == "surrogate"):
+                raise UserError(f"{owner[name]} and {row.name} are both {SINGLE[name]}; a method has one of them.")
+            else:
+                slots[name], owner[name] = value, row.name
+    return Method(name=expression.strip(), **(default_surrogate(terms) | slots))
+
+
+def default_surrogate(terms: list[tuple[Row, Slots]]) -> Slots:
+    """The surrogate that a covariance method was published with, where no other term brings one."""
+    found = [filled["default_surrogate"] for _, filled in terms if "default_surrogate" in filled]
+    return {"surrogate": found[0]} if found else {}
+
+
+def parse(expression: str) -> list[tuple[Row, dict[str, Any]]]:
+    """[(row, arguments)] by Python's own grammar; nothing is evaluated but literals."""
+    try:
+        node: ast.expr = ast.parse(expression.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise UserError(
+            f"The method {expression!r} cannot be read; write terms such as 'clip_higher + kl_cov(k=0.002)'."
+        ) from None
+    terms: list[ast.expr] = []
+    while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        terms.append(node.right)
+        node = node.left
+    return [parse_term(term, expression) for term in reversed([*terms, node])]
+
+
+def parse_term(node: ast.expr, expression: str) -> tuple[Row, dict[str, Any]]:
+    call = node if isinstance(node, ast.Call) else None
+    name = call.func if call else node
+    if not isinstance(name, ast.Name):
+        raise UserError(f"In the method {expression!r}, {ast.unparse(node)!r} is not a method's name.")
+    if call and call.args:
+        raise UserError(f"In the method {expression!r}, give {name.id}'s parameters by name.")
+    row = row_named(name.id)
+    return row, {argument(row, k.arg): literal(row, k.arg, k.value) for k in (call.keywords if call else [])}
+
+
+def row_named(name: str) -> Row:
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f" Did you mean {close[0]}?" if close else f" Valid are: {', '.join(METHODS)}."
+        raise UserError(f"There is no method named {name!r}.{hint}")
+    return METHODS[name]
+
+
+def argument(row: Row, name: str | None) -> str:
+    if name not in row.parameters:
+        valid = ", ".join(row.parameters) or "none"
+        raise UserError(f"{row.name} has no parameter {name!r}; its parameters are: {valid}.")
+    return name
+
+
+def literal(row: Row, name: str | None, node: ast.expr) -> Any:
+    """A number or a bare word, of the kind that the parameter's default has."""
+    try:
+        value = node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+    except ValueError:
+        value = None
+    default = row.parameters[str(name)].default
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(default) or value in (float("inf"), float("-inf")) or value != value:
+        raise UserError(f"{row.name}'s {name} takes a value like {default!r}, not {ast.unparse(node)!r}.")
+    return value
+
+
+def build(row: Row, arguments: dict[str, Any]) -> Slots:
+    try:
+        return row.build(**arguments)
+    except ValueError as error:
+        raise UserError(f"In {row.name}, {error}.") from None

@@ -1,0 +1,57 @@
+"""The Entropy Mechanism of Reinforcement Learning for Reasoning Language Models (arXiv 2505.22617): Clip-Cov, KL-Cov."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from isotherm.objective.factors import reads
+from isotherm.objective.surrogates import clipped
+from isotherm.records import Tokens
+from isotherm.tokens.draws import uniform
+from isotherm.tokens.select import smallest
+
+NOTHING = 1e-6  # |log pi - log pi_old| below this is rounding, and |x| has slope +-1 there
+
+
+def covariance(tokens: Tokens) -> Tensor:
+    """Cov_t = (log pi_t - mean(log pi)) (A_t - mean(A)), means over the batch (eq. 9)."""
+    centred = tokens.logprob - tokens.logprob.double().mean().to(tokens.logprob.dtype)
+    return centred * (tokens.advantage - tokens.advantage.double().mean().to(tokens.advantage.dtype))
+
+
+@reads("clip", "probability", "advantage")
+def clip_cov(
+    tokens: Tokens,
+    *,
+    ratio: float = 2e-4,
+    low: float = 1.0,
+    high: float = 5.0,
+    clip_low: float = 1.0,
+    clip_high: float = 1.0,
+) -> Tensor:
+    """Weight 0 on floor(ratio T) tokens, at least 1, drawn uniformly among those with low < Cov < high (eq. 10, 11).
+
+    Tokens whose ratio is clipped already (by clip_low and clip_high) are left out of the draw.
+    """
+    cov = covariance(tokens)
+    window = (cov > low) & (cov < high) & ~clipped(tokens, low=clip_low, high=clip_high)
+    count = min(max(1, math.floor(ratio * len(tokens))), int(window.sum()))
+    order = torch.where(window, uniform(tokens.key, salt=1), 2.0)
+    return (~smallest(order, tokens.key, count)).to(tokens.advantage.dtype)
+
+
+@reads("probability", "advantage")
+def kl_cov(tokens: Tokens, *, k: float = 2e-3, beta: float = 1.0) -> Tensor:
+    """The coefficient beta on the max(1, floor(k T)) tokens of largest Cov, 0 elsewhere (eq. 12, 13)."""
+    count = min(max(1, math.floor(k * len(tokens))), len(tokens))
+    return beta * smallest(-covariance(tokens), tokens.key, count).to(tokens.advantage.dtype)
+
+
+@reads("probability")
+def distance(tokens: Tokens) -> Tensor:
+    """|log pi - log pi_old|, with no slope where the two differ by rounding only (eq. 13)."""
+    x = tokens.logprob - tokens.old_logprob
+    return torch.where(x.detach().abs() < NOTHING, torch.zeros_like(x), x.abs())

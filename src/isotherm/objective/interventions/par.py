@@ -1,0 +1,36 @@
+"""Revisiting Entropy in RL for Large Reasoning Models (arXiv 2511.05993): Positive-Advantage Reweighting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isotherm.objective.factors import reads
+from isotherm.objective.method import Measured
+from isotherm.records import Tokens
+
+
+@reads("advantage")
+def par(tokens: Tokens, *, pos: float = 1.0, neg: float = 1.0) -> Tensor:
+    """Weight pos (the paper's lambda) on tokens with A > 0, neg on the others."""
+    return torch.where(tokens.advantage > 0, pos, neg).to(tokens.advantage.dtype)
+
+
+def stage(state: dict[str, Any], measured: Measured, *, begin: float = 0.5) -> dict[str, Any]:
+    """lambda = 0 for the first half of training, then linear from 0 to 1."""
+    done = measured.step / measured.steps
+    return {"value": min(1.0, max(0.0, (done - begin) / (1 - begin)))}
+
+
+def epoch(state: dict[str, Any], measured: Measured, *, epochs: int) -> dict[str, Any]:
+    """lambda = (e - 1) / (E - 1) in epoch e of E; on endless problems the run is cut into E equal parts."""
+    current = min(epochs - 1, measured.step * epochs // measured.steps)
+    return {"value": current / max(1, epochs - 1)}
+
+
+def guided(state: dict[str, Any], measured: Measured, *, target: float = 0.2, delta: float = 0.05) -> dict[str, Any]:
+    """lambda <- clip(lambda - delta, 0, 1) if H < target, else clip(lambda + delta, 0, 1)."""
+    move = -delta if measured.entropy < target else delta
+    return {"value": min(1.0, max(0.0, state["value"] + move))}

@@ -1,0 +1,134 @@
+"""The whole framework: a method is a choice in seven slots; `decide` on the batch, differentiate `loss` on the token.
+
+loss = - sum_t N_t w_t f(r_t, A_t) + sum_k sum_t N_t c_kt cost_k(t)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from isotherm.advantages.estimators import grpo
+from isotherm.objective.factors import Part, bare, factors_of
+from isotherm.objective.normalizers import token_mean
+from isotherm.objective.surrogates import ppo_clip
+from isotherm.records import Tokens
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """cost(tokens) is differentiated; coefficient(tokens) is decided on the batch, without gradient."""
+
+    cost: Part
+    coefficient: Part
+
+
+@dataclass(frozen=True)
+class Control:
+    """Moves one knob between steps. `update(state, measured) -> state`; the knob takes state["value"]."""
+
+    knob: str  # part.parameter, e.g. "par.pos"
+    start: float
+    update: Callable[[dict[str, Any], Measured], dict[str, Any]]
+
+    def init(self) -> dict[str, Any]:
+        return {"value": self.start}
+
+
+class Measured(NamedTuple):
+    """What a control may look at, after `step` of `steps`."""
+
+    step: int
+    steps: int
+    entropy: float
+
+
+@dataclass(frozen=True)
+class Method:
+    """Every slot has an identity: no shape, no weights, no penalties, no control, the plain token mean."""
+
+    name: str = "grpo"
+    advantage: Part = grpo  # (reward, group) -> [responses]
+    shape: tuple[Part, ...] = ()  # (tokens, advantage) -> advantage
+    weights: tuple[Part, ...] = ()  # tokens -> weight, multiplied
+    surrogate: Part = field(default=functools.partial(ppo_clip, low=0.2, high=0.2))  # (tokens, advantage) -> f(r, A)
+    penalties: tuple[Penalty, ...] = ()
+    normalizer: Part = token_mean  # tokens -> N
+    control: Control | None = None
+
+    @property
+    def on_batch(self) -> tuple[Part, ...]:
+        """The parts that `decide` evaluates."""
+        return (*self.shape, *self.weights, *(p.coefficient for p in self.penalties), self.normalizer)
+
+    @property
+    def factors(self) -> frozenset[str]:
+        """Which of the four factors of the entropy change the method reads (arXiv 2510.10150)."""
+        parts = (*self.on_batch, self.surrogate, *(p.cost for p in self.penalties))
+        return frozenset().union(*(factors_of(part) for part in parts))
+
+    @property
+    def needs_current(self) -> bool:
+        """Whether `decide` looks at the policy, and not at the advantages alone."""
+        return any(factors_of(part) - {"advantage"} for part in self.on_batch)
+
+    def with_knob(self, knob: str, value: float) -> Method:
+        """The method with one hyper-parameter replaced."""
+        swap = functools.partial(set_knob, knob=knob, value=value)
+        penalties = tuple(Penalty(swap(p.cost), swap(p.coefficient)) for p in self.penalties)
+        return dataclasses.replace(
+            self,
+            shape=tuple(map(swap, self.shape)),
+            weights=tuple(map(swap, self.weights)),
+            surrogate=swap(self.surrogate),
+            penalties=penalties,
+        )
+
+
+def set_knob(part: Part, *, knob: str, value: float) -> Part:
+    name, parameter = knob.split(".")
+    if bare(part).__name__ != name:
+        return part
+    return functools.partial(part, **{parameter: value})
+
+
+class Decision(NamedTuple):
+    """Per token: the advantage to use, its weight, the normalizer, and each penalty's coefficient."""
+
+    advantage: Tensor
+    weight: Tensor
+    normalizer: Tensor
+    penalties: tuple[Tensor, ...]
+
+    def where(self, cut: slice) -> Decision:
+        return Decision(
+            self.advantage[cut], self.weight[cut], self.normalizer[cut], tuple(c[cut] for c in self.penalties)
+        )
+
+
+@torch.no_grad()
+def decide(tokens: Tokens, method: Method) -> Decision:
+    """Everything that belongs to the batch, over all of its tokens, without a graph."""
+    tokens = tokens.detach()
+    advantage, weight = tokens.advantage, torch.ones_like(tokens.advantage)
+    for shape in method.shape:
+        advantage = shape(tokens, advantage)
+    for part in method.weights:
+        weight = weight * part(tokens)
+    return Decision(
+        advantage, weight, method.normalizer(tokens), tuple(p.coefficient(tokens) for p in method.penalties)
+    )
+
+
+def loss(tokens: Tokens, method: Method, decision: Decision) -> Tensor:
+    """A plain sum over whichever tokens are present, so any split of the batch gives the same gradient."""
+    total = -(decision.normalizer * decision.weight * method.surrogate(tokens, decision.advantage)).sum()
+    for penalty, coefficient in zip(method.penalties, decision.penalties, strict=True):
+        total = total + (decision.normalizer * coefficient * penalty.cost(tokens)).sum()
+    return total

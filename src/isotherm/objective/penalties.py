@@ -1,0 +1,35 @@
+"""Costs added to the loss, and the coefficients that say where."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from isotherm.objective.factors import Part, bare, reads
+from isotherm.records import Tokens
+
+
+def everywhere(tokens: Tokens, *, c: float) -> Tensor:
+    """The coefficient c on every token."""
+    return torch.full_like(tokens.advantage, c)
+
+
+@reads("entropy")
+def negative_entropy(tokens: Tokens) -> Tensor:
+    """-H, with its gradient through the exact entropy."""
+    return -tokens.entropy
+
+
+@reads("probability")
+def reference_kl(tokens: Tokens, *, estimator: str = "k3") -> Tensor:
+    """KL(pi | pi_ref) from one sample, with x = log pi_ref - log pi: k1 = -x, k2 = x^2 / 2, k3 = e^x - 1 - x (Schulman 2020)."""
+    if tokens.ref_logprob is None:
+        raise ValueError("a reference KL needs the reference's log-probabilities")
+    x = (tokens.ref_logprob - tokens.logprob).clamp(-20, 20)
+    costs = {"k1": lambda: -x, "k2": lambda: x * x / 2, "k3": lambda: torch.expm1(x) - x}
+    return costs[estimator]()
+
+
+def needs_reference(cost: Part) -> bool:
+    """Whether a cost reads the frozen reference."""
+    return bare(cost) is reference_kl

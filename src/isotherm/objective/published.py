@@ -1,0 +1,143 @@
+"""The table of methods. A row is a function whose parameters are the method's; it returns the slots that it fills."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from isotherm.advantages import estimators
+from isotherm.objective import normalizers, penalties, surrogates
+from isotherm.objective.interventions import entropy_mechanism, par
+from isotherm.objective.method import Control, Penalty
+
+Slots = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published method: its paper, the equation that defines it, and the setting it was published for."""
+
+    name: str
+    build: Callable[..., Slots]
+    paper: str
+    equation: str
+    setting: str
+    knob: str = ""
+    needs_updates: bool = False  # changes nothing when each rollout is used for a single update
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        return dict(inspect.signature(self.build).parameters)
+
+    @property
+    def summary(self) -> str:
+        return " ".join((self.build.__doc__ or "").split())
+
+
+def clip(low: float, high: float, dual: float = 0.0):
+    return partial(surrogates.ppo_clip, low=low, high=high, dual=dual)
+
+
+def grpo(low: float = 0.2, high: float = 0.2, dual: float = 0.0) -> Slots:
+    """Group mean and standard deviation, PPO clip, token mean."""
+    return {"advantage": estimators.grpo, "surrogate": clip(low, high, dual)}
+
+
+def dr_grpo(length: float = 64, low: float = 0.2, high: float = 0.2) -> Slots:
+    """Group mean without division, every response divided by one constant length."""
+    constant = partial(normalizers.constant_length, length=length)
+    return {"advantage": estimators.mean_only, "surrogate": clip(low, high), "normalizer": constant}
+
+
+def rloo(low: float = 0.2, high: float = 0.2) -> Slots:
+    """Leave-one-out baseline."""
+    return {"advantage": estimators.leave_one_out, "surrogate": clip(low, high)}
+
+
+def reinforce_pp(low: float = 0.2, high: float = 0.2) -> Slots:
+    """Advantages whitened over the whole batch."""
+    return {"advantage": estimators.globally_whitened, "surrogate": clip(low, high)}
+
+
+def reinforce() -> Slots:
+    """No baseline, no ratio, no clip."""
+    return {"advantage": estimators.no_baseline, "surrogate": surrogates.reinforce}
+
+
+def clip_higher(low: float = 0.2, high: float = 0.28, dual: float = 0.0) -> Slots:
+    """A wider upper clip bound leaves room for unlikely tokens to rise."""
+    return {"surrogate": clip(low, high, dual)}
+
+
+def sequence_mean() -> Slots:
+    """Every response counts the same, whatever its length."""
+    return {"normalizer": normalizers.sequence_mean}
+
+
+def entropy_bonus(c: float = 1e-3) -> Slots:
+    """Adds -c H to the loss."""
+    return {"penalties": (Penalty(penalties.negative_entropy, partial(penalties.everywhere, c=c)),)}
+
+
+def reference_kl(c: float = 1e-3, estimator: str = "k3") -> Slots:
+    """Adds c KL(pi | pi_ref) to the loss; the reference is the starting model unless another is named."""
+    cost = partial(penalties.reference_kl, estimator=estimator)
+    return {"penalties": (Penalty(cost, partial(penalties.everywhere, c=c)),)}
+
+
+def par_row(pos: float = 1.0, neg: float = 1.0, schedule: str = "guided", target: float = 0.2, delta: float = 0.05,
+            begin: float = 0.5, epochs: int = 10) -> Slots:  # fmt: skip
+    """Tokens of positive advantage weigh lambda, moved by a schedule: guided, stage, epoch, or none (pos stays)."""
+    updates = {
+        "guided": partial(par.guided, target=target, delta=delta),
+        "stage": partial(par.stage, begin=begin),
+        "epoch": partial(par.epoch, epochs=epochs),
+    }
+    if schedule == "none":
+        return {"weights": (partial(par.par, pos=pos, neg=neg),)}
+    if schedule not in updates:
+        raise ValueError(f"schedule cannot be {schedule!r}; valid are guided, stage, epoch, none")
+    control = Control(knob="par.pos", start=0.0, update=updates[schedule])
+    return {"weights": (partial(par.par, pos=0.0, neg=neg),), "control": control}
+
+
+def clip_cov(ratio: float = 2e-4, low: float = 1.0, high: float = 5.0) -> Slots:
+    """Detaches a few random tokens whose covariance of log pi and advantage lies in a window."""
+    weights = (partial(entropy_mechanism.clip_cov, ratio=ratio, low=low, high=high),)
+    return {"weights": weights, "default_surrogate": clip(1.0, 1.0)}
+
+
+def kl_cov(k: float = 2e-3, beta: float = 1.0) -> Slots:
+    """Holds the tokens of largest covariance near the policy that scored the batch."""
+    choose = partial(entropy_mechanism.kl_cov, k=k, beta=beta)
+    return {"penalties": (Penalty(entropy_mechanism.distance, choose),), "default_surrogate": surrogates.ratio}
+
+
+ENTROPY_MECHANISM, PAR, DAPO = "arXiv 2505.22617", "arXiv 2511.05993", "arXiv 2503.14476"
+
+ROWS = (
+    Row("grpo", grpo, "arXiv 2402.03300", "sec. 4.1.2", "any size"),
+    Row("dr_grpo", dr_grpo, "arXiv 2503.20783", "eq. 3", "any size"),
+    Row("rloo", rloo, "arXiv 2402.14740", "eq. 8", "any size"),
+    Row("reinforce_pp", reinforce_pp, "arXiv 2501.03262", "eq. 8", "any size"),
+    Row("reinforce", reinforce, "Williams 1992", "eq. 4", "any size"),
+    Row("sequence_mean", sequence_mean, "arXiv 2402.03300", "eq. 3", "any size"),
+    Row("clip_higher", clip_higher, DAPO, "eq. 10", "32B", "ppo_clip.high", needs_updates=True),
+    Row("entropy_bonus", entropy_bonus, "arXiv 1602.01783", "sec. 4", "7B: 1e-4 to 1e-2 tried", "everywhere.c"),
+    Row("reference_kl", reference_kl, "arXiv 2402.03300", "eq. 4", "7B: 1e-3 to 1e-1 tried", "everywhere.c"),
+    Row("par", par_row, PAR, "entropy-guided schedule", "7B, 8B: target 0.2, delta 0.05", "par.pos"),
+    Row("clip_cov", clip_cov, ENTROPY_MECHANISM, "eq. 10, 11", "7B, 32B: ratio 2e-4, window 1 to 5"),
+    Row(
+        "kl_cov",
+        kl_cov,
+        ENTROPY_MECHANISM,
+        "eq. 12, 13",
+        "7B: k 2e-3; 32B: k 2e-4; beta 1",
+        "kl_cov.beta",
+        needs_updates=True,
+    ),
+)
+METHODS = {row.name: row for row in ROWS}

@@ -1,0 +1,73 @@
+"""What goes into a policy: prompts, each with the same number of responses, padded to rectangles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Head:
+    """logits = cap * tanh((hidden @ weight.T + bias) / cap); no bias and no cap for most models."""
+
+    weight: Tensor  # [vocabulary, width]
+    bias: Tensor | None = None
+    cap: float | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Response r belongs to prompt r // (R / G): prompts are padded on the left, responses on the right."""
+
+    prompts: Tensor  # [G, P] int64
+    prompt_lengths: Tensor  # [G] int64
+    responses: Tensor  # [R, T] int64
+
+    @property
+    def n(self) -> int:
+        return len(self.responses) // len(self.prompts)
+
+    def prompt_positions(self) -> Tensor:
+        """0 for the first real token of each prompt; padding, which nobody sees, also has 0."""
+        width = self.prompts.shape[1]
+        column = torch.arange(width, device=self.prompts.device)
+        return (column - (width - self.prompt_lengths)[:, None]).clamp(min=0)
+
+    def response_positions(self) -> Tensor:
+        """Of the response tokens that are fed, which are all but the last."""
+        column = torch.arange(self.responses.shape[1] - 1, device=self.responses.device)
+        return self.prompt_lengths.repeat_interleave(self.n)[:, None] + column
+
+    def hidden_columns(self) -> Tensor:
+        """[G, P] true where a prompt is padding."""
+        width = self.prompts.shape[1]
+        return torch.arange(width, device=self.prompts.device) < (width - self.prompt_lengths)[:, None]
+
+    def prompt_mask(self, dtype: torch.dtype) -> Tensor:
+        """[G, 1, P, P] to add to scores: causal, blind to padding (a padded query sees itself, so that softmax is finite)."""
+        width = self.prompts.shape[1]
+        causal = torch.ones(width, width, dtype=torch.bool, device=self.prompts.device).triu(1)
+        itself = torch.eye(width, dtype=torch.bool, device=self.prompts.device)
+        blind = (causal | self.hidden_columns()[:, None]) & ~itself
+        return torch.zeros(blind.shape, dtype=dtype, device=blind.device).masked_fill_(blind, -math.inf)[:, None]
+
+    def response_mask(self, dtype: torch.dtype) -> Tensor:
+        """[G, 1, 1, T-1, P + T-1] to add to the scores of response tokens against prompt and response."""
+        room, columns = self.responses.shape[1] - 1, self.hidden_columns()
+        causal = torch.ones(room, room, dtype=torch.bool, device=columns.device).triu(1).expand(len(columns), -1, -1)
+        blind = torch.cat((columns[:, None].expand(-1, room, -1), causal), -1)
+        return torch.zeros(blind.shape, dtype=dtype, device=blind.device).masked_fill_(blind, -math.inf)[:, None, None]
+
+
+def pad_prompts(prompts: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Left-padded ids and lengths."""
+    lengths = torch.tensor([len(p) for p in prompts])
+    width = int(lengths.max())
+    ids = torch.zeros(len(prompts), width, dtype=torch.int64)
+    for row, prompt in zip(ids, prompts, strict=True):
+        row[width - len(prompt) :] = torch.tensor(prompt)
+    return ids.to(device), lengths.to(device)

@@ -1,0 +1,85 @@
+"""The policy: a model, its tokenizer, and the four things the pipeline asks of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from isotherm.policy.batch import Batch, Head
+from isotherm.policy.decoder import Decoder
+from isotherm.policy.folder import load_decoder, plain_shape, read_config, write_decoder
+from isotherm.policy.text import Text, load_text
+
+BUILTIN = Path(__file__).parent / "builtin"
+
+
+class Cache(Protocol):
+    def keep(self, rows: Tensor) -> None: ...
+
+
+class Model(Protocol):
+    """What `Decoder` and `HuggingFace` both do."""
+
+    @property
+    def head(self) -> Head: ...
+    def hidden(self, batch: Batch) -> Tensor: ...
+    def start(self, batch: Batch, room: int) -> tuple[Cache, Tensor]: ...
+    def advance(self, cache, ids: Tensor) -> Tensor: ...
+    def frozen(self) -> Model: ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A trainable model with float32 weights, its tokenizer, and the folder it came from."""
+
+    module: nn.Module
+    text: Text
+    source: Path
+    device: torch.device
+
+    @property
+    def model(self) -> Model:
+        return self.module  # pyright: ignore[reportReturnType]
+
+    def frozen(self) -> Model:
+        with torch.no_grad():
+            return self.model.frozen()
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Trainable parameters by name, in a fixed order."""
+        return {name: p for name, p in sorted(self.module.named_parameters()) if p.requires_grad}
+
+    def write(self, target: Path) -> None:
+        """A Hugging Face folder with the current weights."""
+        if isinstance(self.module, Decoder):
+            write_decoder(self.module, self.source, target)
+        else:
+            self.module.write(self.source, target)  # pyright: ignore[reportCallIssue]
+
+
+def model_folder(name: str) -> Path:
+    return BUILTIN if name == "builtin" else Path(name)
+
+
+def check_model(name: str) -> None:
+    """Raises a sentence for everything that can be seen to be wrong without loading weights."""
+    folder = model_folder(name)
+    load_text(folder, read_config(folder))
+
+
+def load_policy(name: str, compute: torch.dtype = torch.float32, device: str = "cpu") -> Policy:
+    """The built-in model, or any Hugging Face causal language model in a local folder."""
+    folder = model_folder(name)
+    config = read_config(folder)
+    shape = plain_shape(config)
+    if shape is not None:
+        module: nn.Module = load_decoder(folder, shape, compute)
+    else:
+        from isotherm.policy.huggingface import load_huggingface
+
+        module = load_huggingface(folder, compute)
+    return Policy(module.to(device), load_text(folder, config), folder, torch.device(device))

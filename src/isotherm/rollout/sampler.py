@@ -1,0 +1,111 @@
+"""Policy x prompts -> groups of responses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from isotherm.policy.batch import Batch, pad_prompts
+from isotherm.policy.model import Policy
+from isotherm.tokens.draws import keys, uniform
+from isotherm.tokens.score import log_softmax, statistics
+
+ROWS = 1024  # responses sampled at once
+COMPACT = 0.75  # finished responses leave the batch when fewer than this share of it still go on
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to draw a token. top_p = 1 and top_k = 0 are off."""
+
+    max_new: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+class Sampled(NamedTuple):
+    """[R, T], zero beyond `length`; logprob is that of the distribution drawn from, entropy that of all tokens."""
+
+    ids: Tensor
+    length: Tensor
+    finished: Tensor
+    logprob: Tensor
+    entropy: Tensor
+
+
+def sample(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: Sampling, key: Tensor) -> Sampled:
+    """n responses to each prompt; `key` [len(prompts) * n] decides each response's draws, whatever the batch."""
+    groups = max(1, ROWS // n)
+    parts = [
+        sample_rows(policy, prompts[i : i + groups], n, rule, key[i * n : (i + groups) * n])
+        for i in range(0, len(prompts), groups)
+    ]
+    width = max(part.ids.shape[1] for part in parts)
+    padded = [Sampled(*(widen(x, width) for x in part)) for part in parts]
+    return Sampled(*(torch.cat(column) for column in zip(*padded, strict=True)))
+
+
+def widen(x: Tensor, width: int) -> Tensor:
+    return x if x.dim() == 1 else torch.nn.functional.pad(x, (0, width - x.shape[1]))
+
+
+@torch.no_grad()
+def sample_rows(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: Sampling, key: Tensor) -> Sampled:
+    rows, room, device = len(prompts) * n, rule.max_new, policy.device
+    out = Sampled(
+        ids=torch.zeros(rows, room, dtype=torch.int64),
+        length=torch.full((rows,), room),
+        finished=torch.zeros(rows, dtype=torch.bool),
+        logprob=torch.zeros(rows, room),
+        entropy=torch.zeros(rows, room),
+    )
+    ids, lengths = pad_prompts(prompts, device)
+    sampler, ends = policy.frozen(), torch.tensor(policy.text.ends)
+    cache, hidden = sampler.start(Batch(ids, lengths, torch.zeros(rows, 1, dtype=torch.int64, device=device)), room)
+    row, live = torch.arange(rows), torch.ones(rows, dtype=torch.bool)  # the responses in the batch; those unfinished
+    for t in range(room):
+        chosen, logprob, entropy = draw(hidden, sampler.head, rule, uniform(keys(key[row], t)))
+        going = row[live]
+        for target, value in ((out.ids, chosen), (out.logprob, logprob), (out.entropy, entropy)):
+            target[going, t] = value[live]
+        ended = live & torch.isin(chosen, ends)
+        out.length[row[ended]], out.finished[row[ended]] = t + 1, True
+        live = live & ~ended
+        if not live.any() or t + 1 == room:
+            return Sampled(*(x[:, : t + 1] if x.dim() == 2 else x for x in out))
+        if live.float().mean() < COMPACT:
+            keep = live.nonzero().squeeze(1)
+            cache.keep(keep.to(device))
+            row, chosen, live = row[keep], chosen[keep], torch.ones(len(keep), dtype=torch.bool)
+        hidden = sampler.advance(cache, chosen.to(device))
+    raise AssertionError("unreachable: the last position returns")
+
+
+def draw(hidden: Tensor, head, rule: Sampling, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One token per row by the inverse of the cumulative distribution at u, its log-prob, and the exact entropy."""
+    logp = log_softmax(hidden, head.weight, head.bias, head.cap, rule.temperature)
+    p = truncate(logp.exp(), rule)
+    total = p.double().cumsum(-1)
+    mass = total[:, -1:]
+    chosen = torch.searchsorted(total, u.to(total.device)[:, None] * mass, right=True).clamp_max(p.shape[1] - 1)
+    _, entropy, *_ = statistics(logp, chosen.squeeze(1), ())
+    logprob = p.gather(1, chosen).log() - mass.log().to(p.dtype)
+    return chosen.squeeze(1).cpu(), logprob.squeeze(1).cpu(), entropy.cpu()
+
+
+def truncate(p: Tensor, rule: Sampling) -> Tensor:
+    """p with the tokens outside top-k and top-p at 0; not renormalised."""
+    if rule.top_k:
+        smallest = p.topk(min(rule.top_k, p.shape[1])).values[:, -1:]
+        p = p.masked_fill(p < smallest, 0)
+    if rule.top_p < 1:
+        sorted_p, order = p.sort(descending=True)
+        before = sorted_p.cumsum(-1) - sorted_p
+        outside = before >= rule.top_p * p.sum(-1, keepdim=True)
+        p = p.masked_fill(torch.zeros_like(outside).scatter(1, order, outside), 0)
+    return p

@@ -1,0 +1,254 @@
+"""The settings of a run: one frozen dataclass, one validator for the command line, files and Python."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from isotherm.errors import UserError
+
+
+def setting(
+    default: Any, section: str, help: str, *, choices: tuple = (), low: float = -math.inf, high: float = math.inf
+):
+    """A field of Config with what its user needs to know; numbers must lie in [low, high]."""
+    return field(
+        default=default, metadata={"section": section, "help": help, "choices": choices, "low": low, "high": high}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides what a run computes. Two runs of one Config on one machine are bit-identical."""
+
+    # model
+    model: str = setting("builtin", "model", "'builtin', or the folder of a Hugging Face causal language model")
+    dtype: str = setting(
+        "auto",
+        "model",
+        "precision of matrix products; auto measures which is faster here",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    device: str = setting("cpu", "model", "where to train", choices=("cpu", "cuda"))
+    threads: int = setting(1, "model", "CPU threads of this run", low=1, high=1024)
+
+    # problems
+    train: str = setting("countdown:2,chain:2,subset:2", "problems", "families to train on, each with a level")
+    held_out: str = setting("fill:2,ladder:2,route:2", "problems", "families that are only evaluated; empty for none")
+    data: str = setting("", "problems", "a JSON-lines file of prompts and answers to train on instead of the families")
+
+    # rollout
+    prompts: int = setting(32, "rollout", "problems per step", low=1)
+    group: int = setting(8, "rollout", "responses per problem", low=1)
+    max_new: int = setting(64, "rollout", "longest response, in tokens", low=1)
+    temperature: float = setting(1.0, "rollout", "sampling temperature", low=1e-3, high=100)
+    top_p: float = setting(
+        1.0, "rollout", "sample from the smallest set of tokens with this probability; 1 is off", low=1e-6, high=1
+    )
+    top_k: int = setting(0, "rollout", "sample from the k likeliest tokens; 0 is off", low=0)
+    signal: str = setting(
+        "drop",
+        "rollout",
+        "groups whose rewards are all equal: drop them, keep them, or refill by sampling other problems",
+        choices=("drop", "keep", "refill"),
+    )
+    refill_rounds: int = setting(
+        3, "rollout", "most extra rounds of sampling per step under signal=refill", low=1, high=100
+    )
+    overlong: str = setting(
+        "keep",
+        "rollout",
+        "responses that hit max_new: keep as wrong, mask out of the loss, or punish softly near the limit",
+        choices=("keep", "mask", "soft"),
+    )
+    overlong_buffer: int = setting(
+        16, "rollout", "tokens before max_new in which the soft punishment grows from 0 to 1", low=1
+    )
+    mismatch_cap: float = setting(
+        0.0, "rollout", "truncated importance sampling between sampler and scorer, the largest weight; 0 is off", low=0
+    )
+    replay: str = setting("", "rollout", "a run folder whose stored rollouts are used instead of sampling")
+
+    # objective
+    method: str = setting(
+        "grpo",
+        "objective",
+        "the objective, e.g. 'grpo' or 'clip_higher + par(schedule=guided)'; `isotherm methods` lists them",
+    )
+    statistics: str = setting(
+        "current",
+        "objective",
+        "policy from which batch statistics are taken: exact, or free",
+        choices=("current", "scoring"),
+    )
+    reference: str = setting(
+        "", "objective", "model folder of the frozen reference for reference KL; empty means the starting model"
+    )
+
+    # update
+    steps: int = setting(100, "update", "rollouts to train on", low=1)
+    updates: int = setting(4, "update", "optimizer steps per rollout (mini-batches)", low=1)
+    micro_batch: int = setting(
+        0, "update", "responses per forward and backward pass; 0 takes the whole mini-batch at once", low=0
+    )
+    lr: float = setting(3e-4, "update", "learning rate of AdamW", low=0, high=1)
+    schedule: str = setting(
+        "constant", "update", "learning rate over the run", choices=("constant", "linear", "cosine")
+    )
+    warmup: int = setting(0, "update", "steps of linear warm-up", low=0)
+    beta1: float = setting(0.9, "update", "AdamW's first decay", low=0, high=0.99999)
+    beta2: float = setting(0.99, "update", "AdamW's second decay", low=0, high=0.99999)
+    epsilon: float = setting(1e-8, "update", "AdamW's epsilon", low=0, high=1)
+    weight_decay: float = setting(0.0, "update", "AdamW's weight decay", low=0, high=10)
+    clip_grad: float = setting(1.0, "update", "largest gradient norm; 0 is off", low=0)
+    nonfinite: str = setting(
+        "stop",
+        "update",
+        "NaN or infinity in reward, advantage, log-prob, loss or gradient: stop, or skip that update",
+        choices=("stop", "skip"),
+    )
+
+    # evaluation
+    eval_every: int = setting(
+        25, "evaluation", "steps between evaluations on held-out problems; 0 evaluates only before and after", low=0
+    )
+    eval_problems: int = setting(32, "evaluation", "problems per family; 0 is off", low=0)
+    eval_samples: int = setting(16, "evaluation", "responses per problem", low=1)
+    eval_k: tuple[int, ...] = setting((1, 4, 16), "evaluation", "the k of pass@k; each at most eval_samples")
+    eval_temperature: float = setting(1.0, "evaluation", "sampling temperature of evaluations", low=1e-3, high=100)
+
+    # run
+    seed: int = setting(0, "run", "of everything that is drawn", low=0, high=2**31 - 1)
+    out: str = setting("", "run", "the run's folder; empty means runs/<method>-seed<seed>")
+    save_every: int = setting(
+        0, "run", "steps between checkpoints; 0 means as often as costs less than 5 % of the time", low=0
+    )
+    keep: int = setting(2, "run", "checkpoints to keep; 0 keeps all", low=0)
+    store_every: int = setting(1, "run", "steps between stored rollouts; 0 stores none", low=0)
+    sinks: tuple[str, ...] = setting(
+        (), "run", "also log to these trackers", choices=("trackio", "wandb", "tensorboard")
+    )
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, coerce(f.name, getattr(self, f.name)))
+        check_together(self)
+
+
+HINTS = typing.get_type_hints(Config)
+FIELDS = {f.name: f for f in dataclasses.fields(Config)}
+
+
+def check_together(config: Config) -> None:
+    """What no single field can tell."""
+    if max(config.eval_k, default=1) > config.eval_samples:
+        raise UserError(
+            f"eval_k has {max(config.eval_k)}, but pass@k needs k at most eval_samples, which is {config.eval_samples}."
+        )
+    if config.overlong == "soft" and config.overlong_buffer > config.max_new:
+        raise UserError(
+            f"overlong_buffer is {config.overlong_buffer}, but must be at most max_new, which is {config.max_new}."
+        )
+    if config.replay and config.signal == "refill":
+        raise UserError(
+            "replay uses stored rollouts, so signal=refill cannot sample more; choose signal=drop or signal=keep."
+        )
+
+
+def suggestion(word: str, known) -> str:
+    """' Did you mean X?' or the list of valid names."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {close[0]}?" if close else f" Valid are: {', '.join(known)}."
+
+
+def require_known(name: str) -> None:
+    if name not in FIELDS:
+        raise UserError(f"There is no setting named {name!r}.{suggestion(name, FIELDS)}")
+
+
+def coerce(name: str, value: Any) -> Any:
+    """The value as the field's type, or one sentence that says what the field takes."""
+    require_known(name)
+    meta, kind = FIELDS[name].metadata, HINTS[name]
+    if typing.get_origin(kind) is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)):
+            raise UserError(f"{name} takes a list separated by commas, not {value!r}.")
+        item = typing.get_args(kind)[0]
+        return tuple(scalar(name, item, v.strip() if isinstance(v, str) else v, meta) for v in items if v != "")
+    return scalar(name, kind, value, meta)
+
+
+def scalar(name: str, kind: type, value: Any, meta: types.MappingProxyType) -> Any:
+    value = number(name, kind, value) if kind in (int, float) else value
+    if not isinstance(value, kind):
+        raise UserError(f"{name} takes text, not {value!r}.")
+    if meta["choices"] and value not in meta["choices"]:
+        raise UserError(f"{name} cannot be {value!r}.{suggestion(str(value), meta['choices'])}")
+    if kind in (int, float) and not meta["low"] <= value <= meta["high"]:
+        raise UserError(f"{name} is {value}, but must lie between {meta['low']:g} and {meta['high']:g}.")
+    return value
+
+
+def number(name: str, kind: type, value: Any) -> Any:
+    """int or float from a number or its text; 3.0 is no int, nan and inf are no numbers here."""
+    wanted = "a whole number" if kind is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise UserError(f"{name} takes {wanted}, not {value!r}.")
+    if kind is int and isinstance(value, float):
+        raise UserError(f"{name} takes a whole number, not {value!r}.")
+    try:
+        result = kind(value)
+    except (ValueError, OverflowError):
+        raise UserError(f"{name} takes {wanted}, not {value!r}.") from None
+    if not math.isfinite(result):
+        raise UserError(f"{name} takes a finite number, not {value!r}.")
+    return result
+
+
+def override(config: Config, values: dict[str, Any]) -> Config:
+    """The config with some settings replaced; unknown names are refused with a suggestion."""
+    for name in values:
+        require_known(name)
+    return dataclasses.replace(config, **values)
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML or TOML file."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"The config file {path} does not exist.")
+    try:
+        if path.suffix == ".toml":
+            import tomllib
+
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix in (".yaml", ".yml"):
+            import yaml
+
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        else:
+            raise UserError(f"The config file {path} must end in .yaml, .yml or .toml.")
+    except UserError:
+        raise
+    except Exception as error:  # every parser has its own class; the sentence is the same
+        raise UserError(f"The config file {path} cannot be read: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"The config file {path} must hold settings as 'name: value' lines.")
+    for name in values:
+        try:
+            require_known(str(name))
+        except UserError as error:
+            raise UserError(f"In {path}: {error}") from None
+    return values
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """JSON-ready settings in the order of their declaration."""
+    return {name: list(v) if isinstance(v := getattr(config, name), tuple) else v for name in FIELDS}

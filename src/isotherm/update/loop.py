@@ -1,0 +1,173 @@
+"""The loop: sample, verify, weigh, update, measure, publish."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from isotherm.advantages.signal import has_signal, reward, soft_overlong
+from isotherm.objective.method import Measured, Method
+from isotherm.objective.penalties import needs_reference
+from isotherm.policy.model import Policy
+from isotherm.records import Rollout, Tokens
+from isotherm.rollout import store
+from isotherm.rollout.collect import collect, join
+from isotherm.rollout.sampler import Sampling
+from isotherm.rollout.source import Source
+from isotherm.tokens.draws import keys, uniform
+from isotherm.tokens.stream import stream
+from isotherm.update.clock import Clock
+from isotherm.update.config import Config
+from isotherm.update.finite import NonFinite, require_finite
+from isotherm.update.metrics import rollout_metrics, update_metrics
+from isotherm.update.scoring import score_all
+from isotherm.update.step import Outcome, Rule, optimizer_step, with_scores
+
+
+@dataclass
+class Trainer:
+    """All that changes while a run goes on, and what it works with."""
+
+    config: Config
+    method: Method
+    policy: Policy
+    optimizer: torch.optim.Optimizer
+    source: Source
+    reference: Policy | None
+    state: dict[str, Any]  # step, next_problem, control: JSON, part of every checkpoint
+    rules: bool = False
+
+    def step(self, clock: Clock) -> tuple[dict[str, float], Rollout]:
+        """One rollout and its updates; returns the row of metrics and the rollout."""
+        step, config = self.state["step"] + 1, self.config
+        method = self.method_now()
+        with clock("sample"):
+            rollout, refills = self.sample(step)
+        row = {"step": step, **rollout_metrics(rollout), "signal/refills": refills, **self.knob()}
+        row["update/lr"] = self.set_learning_rate(step)
+        outcomes: list[Outcome] = []
+        skipped = 0
+        try:
+            require_finite(reward=rollout.reward, sampler_log_prob=rollout.logprob, sampler_entropy=rollout.entropy)
+            with clock("score"):
+                kept, tokens = self.prepare(rollout, method)
+            with clock("update"):
+                for batch, part in mini_batches(kept, tokens, config.updates, config.seed):
+                    try:
+                        outcomes.append(optimizer_step(self.policy, self.optimizer, batch, part, method, self.rule()))
+                    except NonFinite:
+                        if config.nonfinite == "stop":
+                            raise
+                        skipped += 1
+                require_finite(weights=torch.stack([p.detach().sum() for p in self.policy.parameters().values()]))
+        except NonFinite as error:
+            if config.nonfinite == "stop" or error.what == "weights":
+                raise
+            skipped += 1
+        row |= update_metrics(outcomes, skipped)
+        self.advance(step, row["entropy/exact"])
+        return row, rollout
+
+    def sample(self, step: int) -> tuple[Rollout, int]:
+        """The step's rollout with its rewards, and how many rounds of refilling it took."""
+        if self.config.replay:
+            return self.reward(store.load(store.path_of(self.config.replay, step))), 0
+        parts = [self.draw(step, self.config.prompts)]
+        if self.config.signal != "refill":
+            return parts[0], 0
+        for round_number in range(1, self.config.refill_rounds + 1):
+            missing = self.config.prompts - sum(len(np.unique(p.group[has_signal(p)])) for p in parts)
+            if missing <= 0:
+                return join(parts), round_number - 1
+            parts.append(self.draw(step, missing, round_number))
+        return join(parts), self.config.refill_rounds
+
+    def draw(self, step: int, count: int, round_number: int = 0) -> Rollout:
+        c = self.config
+        problems = self.source.problems(self.state["next_problem"], count)
+        self.state["next_problem"] += count
+        rule = Sampling(c.max_new, c.temperature, c.top_p, c.top_k)
+        seed = int(keys(c.seed, round_number)) if round_number else c.seed
+        return self.reward(collect(self.policy, problems, c.group, rule, seed=seed, step=step, rules=self.rules))
+
+    def reward(self, rollout: Rollout) -> Rollout:
+        value = reward(rollout)
+        if self.config.overlong == "soft":
+            value += soft_overlong(rollout.length, self.config.max_new, self.config.overlong_buffer)
+        return dataclasses.replace(rollout, reward=value)
+
+    def prepare(self, rollout: Rollout, method: Method) -> tuple[Rollout, Tokens]:
+        """The rows that are trained on, and their tokens as the policy scores them before any update."""
+        c = self.config
+        advantage = method.advantage(torch.from_numpy(rollout.reward), torch.from_numpy(rollout.group))
+        require_finite(advantage=advantage)
+        keep = np.ones(len(rollout.length), bool) if c.signal == "keep" else has_signal(rollout)
+        if c.overlong == "mask":
+            keep &= rollout.finished
+        kept = rollout.rows(keep)
+        tokens = stream(kept, advantage[torch.from_numpy(keep)], c.seed)
+        if not len(tokens) or self.fresh:
+            return kept, self.with_reference(kept, tokens)
+        scores = score_all(self.policy, kept, c.micro_batch, c.temperature)
+        require_finite(scored_log_prob=scores.logprob, scored_entropy=scores.entropy)
+        return kept, self.with_reference(kept, with_scores(tokens, scores, fresh=True))
+
+    def with_reference(self, kept: Rollout, tokens: Tokens) -> Tokens:
+        if self.reference is None or not len(tokens):
+            return tokens
+        scores = score_all(self.reference, kept, self.config.micro_batch, self.config.temperature)
+        return dataclasses.replace(tokens, ref_logprob=scores.logprob)
+
+    @property
+    def fresh(self) -> bool:
+        """With one update per rollout, the forward pass of the update is the scoring pass."""
+        return self.config.updates == 1 and self.config.statistics == "current"
+
+    def method_now(self) -> Method:
+        control = self.method.control
+        return self.method if control is None else self.method.with_knob(control.knob, self.state["control"]["value"])
+
+    def knob(self) -> dict[str, float]:
+        control = self.method.control
+        return {} if control is None else {f"knob/{control.knob}": self.state["control"]["value"]}
+
+    def advance(self, step: int, entropy: float) -> None:
+        self.state["step"] = step
+        if self.method.control is not None:
+            measured = Measured(step, self.config.steps, entropy)
+            self.state["control"] = self.method.control.update(self.state["control"], measured)
+
+    def rule(self) -> Rule:
+        c = self.config
+        return Rule(c.micro_batch, c.temperature, c.statistics, c.clip_grad, self.fresh)
+
+    def set_learning_rate(self, step: int) -> float:
+        lr = learning_rate(self.config, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+
+def learning_rate(config: Config, step: int) -> float:
+    """Linear warm-up, then constant, linear to 0, or half a cosine to 0."""
+    done = (step - 1) / config.steps
+    shape = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + np.cos(np.pi * done))}[config.schedule]
+    return float(config.lr * shape * (min(1.0, step / config.warmup) if config.warmup else 1.0))
+
+
+def mini_batches(kept: Rollout, tokens: Tokens, updates: int, seed: int) -> Iterator[tuple[Rollout, Tokens]]:
+    """The groups in an order drawn for this step, cut into `updates` nearly equal parts."""
+    groups = torch.from_numpy(np.unique(kept.group))
+    order = groups[uniform(keys(seed, kept.step, groups), salt=2).argsort()]
+    for part in order.tensor_split(updates):
+        if len(part):
+            yield kept.rows(np.isin(kept.group, part.numpy())), tokens.where(torch.isin(tokens.group, part))
+
+
+def wants_reference(method: Method) -> bool:
+    return any(needs_reference(penalty.cost) for penalty in method.penalties)

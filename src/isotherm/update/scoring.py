@@ -1,0 +1,51 @@
+"""The policy's log-probabilities and entropies of responses that are there already, as a flat stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from isotherm.policy.batch import Batch, pad_prompts
+from isotherm.policy.model import Policy
+from isotherm.records import Rollout
+from isotherm.tokens.score import Scores, score
+from isotherm.tokens.stream import real
+
+
+def score_rows(policy: Policy, rollout: Rollout, rows: slice, temperature: float) -> Scores:
+    """Scores of the tokens of some rows, differentiable outside `no_grad`."""
+    length = torch.from_numpy(rollout.length[rows])
+    batch = batch_of(rollout, rows, policy.device)
+    there = real(length, batch.responses.shape[1]).to(policy.device)
+    hidden, head = policy.model.hidden(batch)[there], policy.model.head
+    scores = score(hidden, head.weight, batch.responses[there], temperature, bias=head.bias, cap=head.cap)
+    return Scores(*(x.cpu() for x in scores[:4]), {})
+
+
+def batch_of(rollout: Rollout, rows: slice, device: torch.device) -> Batch:
+    """Each prompt once where every group has as many rows as the others, else once per row."""
+    group = rollout.group[rows]
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    counts = np.diff(starts, append=len(group))
+    owners = group[starts] if (counts == counts[0]).all() else group
+    prompts, lengths = pad_prompts([rollout.prompts[g] for g in owners], device)
+    width = int(rollout.length[rows].max())
+    return Batch(prompts, lengths, torch.from_numpy(rollout.ids[rows, :width]).to(device))
+
+
+def pieces(rollout: Rollout, micro: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of at most `micro` rows (0: all), each with the slice of its tokens in the flat stream."""
+    ends = np.cumsum(rollout.length)
+    size = micro or max(1, len(ends))
+    for start in range(0, len(ends), size):
+        stop = min(start + size, len(ends))
+        yield slice(start, stop), slice(int(ends[start - 1]) if start else 0, int(ends[stop - 1]))
+
+
+@torch.no_grad()
+def score_all(policy: Policy, rollout: Rollout, micro: int, temperature: float) -> Scores:
+    """Scores of all tokens, without a graph."""
+    parts = [score_rows(policy, rollout, rows, temperature) for rows, _ in pieces(rollout, micro)]
+    return Scores(*(torch.cat(column) for column in list(zip(*parts, strict=True))[:4]), {})

@@ -1,0 +1,260 @@
+"""From a Config to a finished run folder: set up or resume, go through the steps, evaluate, publish."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isotherm.errors import UserError
+from isotherm.files import json_bytes, write_whole
+from isotherm.objective.compose import method
+from isotherm.policy.model import check_model, load_policy, model_folder
+from isotherm.records import Problem, Rollout
+from isotherm.rollout import store
+from isotherm.rollout.sampler import Sampling
+from isotherm.rollout.source import open_source
+from isotherm.tasks.mix import parse_mix
+from isotherm.update import checkpoint, precision
+from isotherm.update.clock import Clock
+from isotherm.update.config import Config, as_dict
+from isotherm.update.environment import describe
+from isotherm.update.evaluate import eval_metrics, evaluate, test_problems
+from isotherm.update.finite import NonFinite
+from isotherm.update.folder import RunFolder
+from isotherm.update.loop import Trainer, wants_reference
+
+FREE = ("out", "keep", "save_every", "sinks")  # settings that may differ when a run goes on
+SHARE = 0.05  # of the time that automatic checkpoints may cost
+
+Say = Callable[[str], None]
+Watch = Callable[[int, dict[str, Any], dict[str, Any]], None]
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and can go on from its checkpoint."""
+
+
+def prepare(config: Config) -> None:
+    """Every mistake that can be seen without loading a model raises its sentence here."""
+    chosen = method(config.method)
+    source = open_source(config.train, config.data, config.seed)
+    source.problems(0, 1)
+    test_sets(config)
+    check_model(config.model)
+    if config.reference:
+        check_model(config.reference)
+    if chosen.control is not None and config.steps < 2:
+        raise UserError(f"The method {config.method!r} moves its knob between steps, so steps must be at least 2.")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is cuda, but torch sees no GPU here; use --device cpu.")
+    if config.replay and not Path(config.replay, "rollouts").is_dir():
+        raise UserError(f"replay is {config.replay}, which is no run folder with stored rollouts.")
+
+
+def test_sets(config: Config) -> list[Problem]:
+    """The held-out problems of the trained families (none for a user's file) and of the others."""
+    if not config.eval_problems:
+        return []
+    mixes = ("" if config.data else config.train, config.held_out)
+    return [p for mix in mixes for p in test_problems(mix, config.eval_problems, config.seed)]
+
+
+def run(config: Config, folder: RunFolder, say: Say, watch: Watch) -> None:
+    """Trains to the last step in a folder that is held already."""
+    settings = precision_of(config, folder)
+    settings.use()
+    trainer, size = build(config, folder, settings, say)
+    folder.rewind(size, trainer.state["step"] if size else -1)
+    if trainer.state["step"] >= config.steps:
+        return say(f"The run in {folder.path} is finished already, with {config.steps} steps.")
+    if not size:
+        first_evaluation(trainer, folder, watch)
+    with stop_on_signal() as stopped:
+        steps(trainer, folder, say, watch, stopped)
+    return None
+
+
+def steps(trainer: Trainer, folder: RunFolder, say: Say, watch: Watch, stopped: list[int]) -> None:
+    config, pace = trainer.config, Pace(trainer.config.save_every)
+    while trainer.state["step"] < config.steps:
+        clock = Clock()
+        try:
+            row, rollout = trainer.step(clock)
+        except NonFinite as error:
+            raise UserError(not_finite(error, trainer, folder)) from None
+        step, last = row["step"], row["step"] == config.steps
+        if config.store_every and (step % config.store_every == 0 or last):
+            with clock("store"):
+                store.save(store.path_of(folder.path, step), rollout)
+        if last or (config.eval_every and step % config.eval_every == 0):
+            with clock("eval"):
+                row |= evaluated(trainer, folder, step)
+        folder.log(row)
+        if last or stopped or pace.due(step):
+            with clock("save"):
+                publish(trainer, folder)
+            pace.saved(clock.parts["save"])
+        timing = {"step": step, "tokens": int(row["tokens/sampled"]), **clock.row()}
+        timing["tokens_per_second"] = timing["tokens"] / timing["seconds"]
+        folder.log_timing(timing)
+        watch(step, row, timing)
+        if stopped and not last:
+            raise Stopped
+
+
+class Pace:
+    """When to save: every so many steps, or (0) as often as keeps the cost of saving below `SHARE`."""
+
+    def __init__(self, every: int) -> None:
+        self.every, self.cost, self.at = every, 0.5, time.monotonic()
+
+    def due(self, step: int) -> bool:
+        return step % self.every == 0 if self.every else time.monotonic() - self.at > self.cost / SHARE
+
+    def saved(self, cost: float) -> None:
+        self.cost, self.at = cost, time.monotonic()
+
+
+def build(config: Config, folder: RunFolder, settings: precision.Precision, say: Say) -> tuple[Trainer, int]:
+    """A trainer at its start or at its newest good checkpoint, and the size that metrics.jsonl had then."""
+    chosen, notes = method(config.method), []
+    found = checkpoint.latest(folder.path, notes)
+    for note in notes:
+        say(note)
+    name = str(found.path) if found else config.model
+    policy = load_policy(name, settings.compute, config.device)
+    optimizer = torch.optim.AdamW(
+        policy.parameters().values(), lr=config.lr, betas=(config.beta1, config.beta2), eps=config.epsilon,
+        weight_decay=config.weight_decay, fused=True,
+    )  # fmt: skip
+    reference = None
+    if wants_reference(chosen):
+        reference = load_policy(config.reference or config.model, settings.compute, config.device)
+    state: dict[str, Any] = {"step": 0, "next_problem": 0, "control": chosen.control.init() if chosen.control else {}}
+    size = 0
+    if found:
+        saved = checkpoint.load_state(found.path)
+        state, size = saved["trainer"], saved["metrics_bytes"]
+        restore(optimizer, policy.parameters(), checkpoint.load_tensors(found.path))
+        say(f"Going on from step {found.step} in {folder.path}.")
+    source = open_source(config.train, config.data, config.seed)
+    return Trainer(config, chosen, policy, optimizer, source, reference, state, rules=config.model != "builtin"), size
+
+
+def publish(trainer: Trainer, folder: RunFolder) -> None:
+    """One checkpoint, with everything that the next step depends on."""
+    state = {"trainer": trainer.state, "metrics_bytes": folder.mark()}
+    tensors = optimizer_tensors(trainer.optimizer, trainer.policy.parameters())
+    checkpoint.save(folder.path, trainer.state["step"], trainer.policy.write, tensors, state, trainer.config.keep)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter]) -> dict[str, Tensor]:
+    return {
+        f"{key}.{name}": value for name, p in parameters.items() for key, value in optimizer.state.get(p, {}).items()
+    }
+
+
+def restore(
+    optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter], tensors: dict[str, Tensor]
+) -> None:
+    for name, p in parameters.items():
+        keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors]
+        if keys:
+            optimizer.state[p] = {k: tensors[f"{k}.{name}"].to(p.device) for k in keys}
+
+
+def first_evaluation(trainer: Trainer, folder: RunFolder, watch: Watch) -> None:
+    """Step 0: the model before any update."""
+    clock = Clock()
+    with clock("eval"):
+        row = {"step": 0, **evaluated(trainer, folder, 0)}
+    if len(row) > 1:
+        folder.log(row)
+        folder.log_timing({"step": 0, **clock.row()})
+        watch(0, row, clock.row())
+
+
+def evaluated(trainer: Trainer, folder: RunFolder, step: int) -> dict[str, float]:
+    """The metrics of an evaluation, whose responses are stored beside the rollouts."""
+    config, problems = trainer.config, test_sets(trainer.config)
+    if not problems:
+        return {}
+    rule = Sampling(config.max_new, config.eval_temperature)
+    found = evaluate(
+        trainer.policy, problems, config.eval_samples, rule, seed=config.seed, step=step, rules=trainer.rules
+    )
+    store.save(folder.rollouts / f"eval-{step:06d}.parquet", trim(found))
+    return eval_metrics(found, {name for name, _ in parse_mix(config.train)}, config.eval_k)
+
+
+def trim(rollout: Rollout, samples: int = 4, problems: int = 8) -> Rollout:
+    """The first responses to the first problems of each family: enough to read."""
+    rank: dict[str, int] = {}
+    place = []
+    for p in rollout.problems:
+        place.append(rank.get(p.family, 0))
+        rank[p.family] = place[-1] + 1
+    return rollout.rows((rollout.sample < samples) & (np.array(place)[rollout.group] < problems))
+
+
+def precision_of(config: Config, folder: RunFolder) -> precision.Precision:
+    """Measured once in the life of a run; a resumed run keeps what it began with."""
+    if folder.environment.exists():
+        return precision.Precision(**json.loads(folder.environment.read_text())["precision"])
+    shape = json.loads((model_folder(config.model) / "config.json").read_text())
+    chosen = precision.choose(config.dtype, config.threads, int(shape.get("hidden_size") or 512), config.device)
+    write_whole(folder.environment, json.dumps({"precision": chosen._asdict(), **describe()}, indent=2) + "\n")
+    return chosen
+
+
+def claim(config: Config, folder: RunFolder) -> None:
+    """Writes the resolved config, or refuses a folder that holds a run of another one."""
+    settings = as_dict(config)
+    if folder.config.exists():
+        try:
+            there = json.loads(folder.config.read_text(encoding="utf-8"))
+        except ValueError:
+            raise UserError(f"{folder.config} is damaged; choose another folder with --out.") from None
+        other = [name for name in settings if name not in FREE and there.get(name) != settings[name]]
+        if other:
+            name = other[0]
+            raise UserError(
+                f"{folder.path} holds a run with {name} = {there.get(name)!r}, not {settings[name]!r}; "
+                "give the same settings to go on with it, or another folder with --out."
+            )
+    else:
+        write_whole(folder.config, json_bytes(settings))
+
+
+def not_finite(error: NonFinite, trainer: Trainer, folder: RunFolder) -> str:
+    step = trainer.state["step"] + 1
+    return (
+        f"Step {step} stopped, because the {error.what} is not finite; nothing of it was saved, and the last checkpoint in "
+        f"{folder.checkpoints} is good. Lower lr, or let such updates be passed over with --nonfinite skip."
+    )
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM finish the step first. Outside the main thread signals are left alone."""
+    received: list[int] = []
+    try:
+        before = {
+            s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGINT, signal.SIGTERM)
+        }
+    except ValueError:  # not the main thread
+        before = {}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
