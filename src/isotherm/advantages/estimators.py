@@ -43,7 +43,7 @@ def leave_one_out(reward: Tensor, group: Tensor) -> Tensor:
 
 
 def globally_whitened(reward: Tensor, group: Tensor) -> Tensor:
-    """A = (R - mean) / (std + 1e-6) over the whole batch (REINFORCE++, arXiv 2501.03262, eq. 8, without its KL term)."""
+    """A = (R - mean) / (std + 1e-6) over the whole batch (REINFORCE++, arXiv 2501.03262, eq. 8, without the KL)."""
     std = reward.std(correction=0) if len(reward) > 1 else reward.new_zeros(())
     return (reward - reward.mean()) / (std + 1e-6)
 

@@ -29,17 +29,22 @@ def method(expression: str) -> Method:
                 slots[name] += value
             elif name == "default_surrogate":
                 continue
-            elif name in owner and not (owner[name] == "grpo" and name == "surrogate"):
+            elif name in owner:
                 raise UserError(f"{owner[name]} and {row.name} are both {SINGLE[name]}; a method has one of them.")
             else:
                 slots[name], owner[name] = value, row.name
-    return Method(name=expression.strip(), **(default_surrogate(terms) | slots))
+    if "surrogate" not in slots:
+        slots |= default_surrogate(terms)
+    return Method(name=expression.strip(), **slots)
 
 
 def default_surrogate(terms: list[tuple[Row, Slots]]) -> Slots:
     """The surrogate that a covariance method was published with, where no other term brings one."""
-    found = [filled["default_surrogate"] for _, filled in terms if "default_surrogate" in filled]
-    return {"surrogate": found[0]} if found else {}
+    found = {row.name: filled["default_surrogate"] for row, filled in terms if "default_surrogate" in filled}
+    if len(found) > 1:
+        both = " and ".join(found)
+        raise UserError(f"{both} were published with different surrogates; add the one you want, e.g. ppo_clip.")
+    return {"surrogate": s for s in found.values()}
 
 
 def parse(expression: str) -> list[tuple[Row, dict[str, Any]]]:
@@ -64,8 +69,13 @@ def parse_term(node: ast.expr, expression: str) -> tuple[Row, dict[str, Any]]:
         raise UserError(f"In the method {expression!r}, {ast.unparse(node)!r} is not a method's name.")
     if call and call.args:
         raise UserError(f"In the method {expression!r}, give {name.id}'s parameters by name.")
-    row = row_named(name.id)
-    return row, {argument(row, k.arg): literal(row, k.arg, k.value) for k in (call.keywords if call else [])}
+    row, found = row_named(name.id), {}
+    for keyword in call.keywords if call else []:
+        key = argument(row, keyword.arg)
+        if key in found:
+            raise UserError(f"In the method {expression!r}, {row.name} is given {key} twice.")
+        found[key] = literal(row, key, keyword.value)
+    return row, found
 
 
 def row_named(name: str) -> Row:
@@ -83,15 +93,15 @@ def argument(row: Row, name: str | None) -> str:
     return name
 
 
-def literal(row: Row, name: str | None, node: ast.expr) -> Any:
+def literal(row: Row, name: str, node: ast.expr) -> Any:
     """A number or a bare word, of the kind that the parameter's default has."""
+    default = row.parameters[name].default
     try:
         value = node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
-    except ValueError:
+        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+    except (ValueError, TypeError, OverflowError):
         value = None
-    default = row.parameters[str(name)].default
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
     if type(value) is not type(default) or value in (float("inf"), float("-inf")) or value != value:
         raise UserError(f"{row.name}'s {name} takes a value like {default!r}, not {ast.unparse(node)!r}.")
     return value

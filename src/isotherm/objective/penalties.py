@@ -16,13 +16,16 @@ def everywhere(tokens: Tokens, *, c: float) -> Tensor:
 
 @reads("entropy")
 def negative_entropy(tokens: Tokens) -> Tensor:
-    """-H, with its gradient through the exact entropy."""
+    """-H, with its gradient through the exact entropy (A3C, arXiv 1602.01783, sec. 4)."""
     return -tokens.entropy
 
 
 @reads("probability")
 def reference_kl(tokens: Tokens, *, estimator: str = "k3") -> Tensor:
-    """KL(pi | pi_ref) from one sample, with x = log pi_ref - log pi: k1 = -x, k2 = x^2 / 2, k3 = e^x - 1 - x (Schulman 2020)."""
+    """KL(pi | pi_ref) from one sample, with x = log pi_ref - log pi (Schulman 2020).
+
+    k1 = -x, k2 = x^2 / 2, k3 = e^x - 1 - x (k3 in GRPO, arXiv 2402.03300, eq. 4); x is held within +-20.
+    """
     if tokens.ref_logprob is None:
         raise ValueError("a reference KL needs the reference's log-probabilities")
     x = (tokens.ref_logprob - tokens.logprob).clamp(-20, 20)

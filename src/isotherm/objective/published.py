@@ -37,29 +37,41 @@ class Row:
         return " ".join((self.build.__doc__ or "").split())
 
 
+def at_least(least: float, **values: float) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} must be {least} or more, not {value:g}")
+
+
+def one_of(choices: tuple[str, ...], **values: str) -> None:
+    for name, value in values.items():
+        if value not in choices:
+            raise ValueError(f"{name} cannot be {value!r}; valid are {', '.join(choices)}")
+
+
 def clip(low: float, high: float, dual: float = 0.0):
     return partial(surrogates.ppo_clip, low=low, high=high, dual=dual)
 
 
-def grpo(low: float = 0.2, high: float = 0.2, dual: float = 0.0) -> Slots:
-    """Group mean and standard deviation, PPO clip, token mean."""
-    return {"advantage": estimators.grpo, "surrogate": clip(low, high, dual)}
+def grpo() -> Slots:
+    """Group mean and standard deviation; with it go, unless other terms bring theirs, PPO clip .2/.2 and token mean."""
+    return {"advantage": estimators.grpo}
 
 
-def dr_grpo(length: float = 64, low: float = 0.2, high: float = 0.2) -> Slots:
+def dr_grpo(length: float = 64.0) -> Slots:
     """Group mean without division, every response divided by one constant length."""
-    constant = partial(normalizers.constant_length, length=length)
-    return {"advantage": estimators.mean_only, "surrogate": clip(low, high), "normalizer": constant}
+    at_least(1, length=length)
+    return {"advantage": estimators.mean_only, "normalizer": partial(normalizers.constant_length, length=length)}
 
 
-def rloo(low: float = 0.2, high: float = 0.2) -> Slots:
+def rloo() -> Slots:
     """Leave-one-out baseline."""
-    return {"advantage": estimators.leave_one_out, "surrogate": clip(low, high)}
+    return {"advantage": estimators.leave_one_out}
 
 
-def reinforce_pp(low: float = 0.2, high: float = 0.2) -> Slots:
+def reinforce_pp() -> Slots:
     """Advantages whitened over the whole batch."""
-    return {"advantage": estimators.globally_whitened, "surrogate": clip(low, high)}
+    return {"advantage": estimators.globally_whitened}
 
 
 def reinforce() -> Slots:
@@ -67,9 +79,15 @@ def reinforce() -> Slots:
     return {"advantage": estimators.no_baseline, "surrogate": surrogates.reinforce}
 
 
+def ppo_clip(low: float = 0.2, high: float = 0.2, dual: float = 0.0) -> Slots:
+    """The ratio is clipped to [1 - low, 1 + high]; dual bounds the loss of tokens of negative advantage, 0 is off."""
+    at_least(0, low=low, high=high, dual=dual)
+    return {"surrogate": clip(low, high, dual)}
+
+
 def clip_higher(low: float = 0.2, high: float = 0.28, dual: float = 0.0) -> Slots:
     """A wider upper clip bound leaves room for unlikely tokens to rise."""
-    return {"surrogate": clip(low, high, dual)}
+    return ppo_clip(low, high, dual)
 
 
 def sequence_mean() -> Slots:
@@ -84,6 +102,7 @@ def entropy_bonus(c: float = 1e-3) -> Slots:
 
 def reference_kl(c: float = 1e-3, estimator: str = "k3") -> Slots:
     """Adds c KL(pi | pi_ref) to the loss; the reference is the starting model unless another is named."""
+    one_of(("k1", "k2", "k3"), estimator=estimator)
     cost = partial(penalties.reference_kl, estimator=estimator)
     return {"penalties": (Penalty(cost, partial(penalties.everywhere, c=c)),)}
 
@@ -96,22 +115,29 @@ def par_row(pos: float = 1.0, neg: float = 1.0, schedule: str = "guided", target
         "stage": partial(par.stage, begin=begin),
         "epoch": partial(par.epoch, epochs=epochs),
     }
+    one_of((*updates, "none"), schedule=schedule)
+    at_least(1, epochs=epochs)
+    at_least(0, pos=pos, neg=neg)
+    if pos != 1.0 and schedule != "none":
+        raise ValueError(f"the schedule {schedule} moves pos, so pos={pos:g} goes with schedule=none only")
+    if begin >= 1:
+        raise ValueError(f"begin must be below 1, not {begin:g}")
     if schedule == "none":
         return {"weights": (partial(par.par, pos=pos, neg=neg),)}
-    if schedule not in updates:
-        raise ValueError(f"schedule cannot be {schedule!r}; valid are guided, stage, epoch, none")
     control = Control(knob="par.pos", start=0.0, update=updates[schedule])
     return {"weights": (partial(par.par, pos=0.0, neg=neg),), "control": control}
 
 
 def clip_cov(ratio: float = 2e-4, low: float = 1.0, high: float = 5.0) -> Slots:
     """Detaches a few random tokens whose covariance of log pi and advantage lies in a window."""
+    at_least(0, ratio=ratio)
     weights = (partial(entropy_mechanism.clip_cov, ratio=ratio, low=low, high=high),)
     return {"weights": weights, "default_surrogate": clip(1.0, 1.0)}
 
 
 def kl_cov(k: float = 2e-3, beta: float = 1.0) -> Slots:
     """Holds the tokens of largest covariance near the policy that scored the batch."""
+    at_least(0, k=k, beta=beta)
     choose = partial(entropy_mechanism.kl_cov, k=k, beta=beta)
     return {"penalties": (Penalty(entropy_mechanism.distance, choose),), "default_surrogate": surrogates.ratio}
 
@@ -125,6 +151,7 @@ ROWS = (
     Row("reinforce_pp", reinforce_pp, "arXiv 2501.03262", "eq. 8", "any size"),
     Row("reinforce", reinforce, "Williams 1992", "eq. 4", "any size"),
     Row("sequence_mean", sequence_mean, "arXiv 2402.03300", "eq. 3", "any size"),
+    Row("ppo_clip", ppo_clip, "arXiv 1707.06347", "eq. 7", "any size", "ppo_clip.high", needs_updates=True),
     Row("clip_higher", clip_higher, DAPO, "eq. 10", "32B", "ppo_clip.high", needs_updates=True),
     Row("entropy_bonus", entropy_bonus, "arXiv 1602.01783", "sec. 4", "7B: 1e-4 to 1e-2 tried", "everywhere.c"),
     Row("reference_kl", reference_kl, "arXiv 2402.03300", "eq. 4", "7B: 1e-3 to 1e-1 tried", "everywhere.c"),

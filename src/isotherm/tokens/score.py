@@ -1,4 +1,4 @@
-"""Hidden states -> log-probability, exact entropy and the two moments of the entropy change, in float32 and in chunks."""
+"""Hidden states -> log-probability, exact entropy, the two moments of the entropy change: in float32 and in chunks."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def score(
     chosen = dict(functionals or {})
     names, calls = tuple(chosen), tuple(chosen.values())
     options = Options(float(temperature), cap, calls)
-    outputs = ScoreFunction.apply(hidden, weight, bias, target, options)
-    return Scores(*outputs[:4], dict(zip(names, outputs[4:], strict=True)))
+    logprob, entropy, s2, s2l, *extra = ScoreFunction.apply(hidden, weight, bias, target, options)
+    return Scores(logprob, entropy, s2, s2l, dict(zip(names, extra, strict=True)))
 
 
 class Options(NamedTuple):
@@ -102,7 +102,7 @@ class ScoreFunction(torch.autograd.Function):
             grad_weight += dz.T @ hidden[cut].to(kind)
             if grad_bias is not None:
                 grad_bias += dz.sum(0)
-        cast = None if grad_bias is None else grad_bias.to(bias.dtype)
+        cast = None if bias is None or grad_bias is None else grad_bias.to(bias.dtype)
         return grad_hidden.to(hidden.dtype), grad_weight.to(weight.dtype), cast, None, None
 
 
@@ -139,6 +139,6 @@ def functional_gradient(logp: Tensor, functionals: tuple[Functional, ...], grads
     """Through log-softmax: g - pi sum(g), with g = d loss / d log pi from the functionals' own graphs."""
     with torch.enable_grad():
         leaf = logp.detach().requires_grad_()
-        total = sum((f(leaf) * g).sum() for f, g in zip(functionals, grads, strict=True) if g is not None)
-    (g,) = torch.autograd.grad(total, leaf)
+        parts = [(f(leaf) * g).sum() for f, g in zip(functionals, grads, strict=True) if g is not None]
+    (g,) = torch.autograd.grad(parts, leaf)
     return g - logp.exp() * g.sum(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The Entropy Mechanism of Reinforcement Learning for Reasoning Language Models (arXiv 2505.22617): Clip-Cov, KL-Cov."""
+"""The Entropy Mechanism of Reinforcement Learning for Reasoning Language Models (2505.22617): Clip-Cov, KL-Cov."""
 
 from __future__ import annotations
 

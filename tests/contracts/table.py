@@ -1,0 +1,48 @@
+"""Every method the laws are asked of: each row as published, its variants, and compositions."""
+
+from __future__ import annotations
+
+from isotherm.objective.published import METHODS
+
+VARIANTS = (
+    "par(schedule=stage)",
+    "par(schedule=epoch)",
+    "par(pos=0.3, neg=0.7, schedule=none)",
+    "reference_kl(c=0.1, estimator=k1)",
+    "reference_kl(c=0.1, estimator=k2)",
+    "reference_kl(c=0.1, estimator=k3)",
+    "entropy_bonus(c=0.1)",
+    "ppo_clip(dual=3.0)",
+    "dr_grpo(length=12)",
+    "clip_cov(ratio=0.1, low=0.2)",
+    "kl_cov(k=0.1, beta=0.5)",
+    "kl_cov + clip_cov(ratio=0.05) + ppo_clip",
+    "reinforce + sequence_mean",
+    "clip_higher + par + kl_cov",
+    "clip_higher + sequence_mean + par(pos=0.4, schedule=none) + clip_cov(ratio=0.05) + entropy_bonus",
+)
+EXPRESSIONS = (*METHODS, *VARIANTS)
+
+# with these parameters a method is its surrogate alone
+OFF = {
+    "par(pos=1.0, neg=1.0, schedule=none)": "grpo",
+    "entropy_bonus(c=0.0)": "grpo",
+    "reference_kl(c=0.0)": "grpo",
+    "reference_kl(c=0.0, estimator=k1)": "grpo",
+    "clip_higher(high=0.2)": "grpo",
+    "ppo_clip(dual=0.0)": "grpo",
+    "clip_higher + par(schedule=none) + kl_cov(beta=0.0) + entropy_bonus(c=0.0)": "clip_higher",
+    "reinforce + kl_cov(beta=0.0)": "reinforce",
+    "clip_cov(low=1e9, high=2e9)": "ppo_clip(low=1.0, high=1.0)",
+}
+# and with these it is not
+ON = {
+    "par(pos=0.5, schedule=none)": "grpo",
+    "entropy_bonus(c=0.1)": "grpo",
+    "reference_kl(c=0.1)": "grpo",
+    "clip_higher(high=0.4)": "grpo",
+    "ppo_clip(dual=1.01)": "grpo",
+    "sequence_mean": "grpo",
+    "reinforce + kl_cov": "reinforce",
+    "clip_cov": "ppo_clip(low=1.0, high=1.0)",
+}

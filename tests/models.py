@@ -1,0 +1,34 @@
+"""Small models for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from isotherm.policy.decoder import Decoder, Shape
+from isotherm.policy.model import Policy, load_policy
+from isotherm.policy.pretrain import write_model
+from isotherm.policy.text import Text, character_tokenizer
+
+
+def tiny_shape(**changes) -> Shape:
+    sizes = {"vocab": 99, "width": 16, "layers": 2, "heads": 2, "kv_heads": 2, "head_width": 8, "mlp": 24}
+    rest = {"rope_theta": 10_000.0, "norm_eps": 1e-6, "bias": False, "tied": True}
+    return Shape(**{**sizes, **rest, **changes})
+
+
+def tiny_model(folder: Path, seed: int = 0, scale: float = 10.0) -> Path:
+    """An untrained model with logits spread enough that its answers differ; at level 1 it is never right."""
+    decoder = Decoder(tiny_shape()).init(seed)
+    with torch.no_grad():
+        decoder.embed.mul_(scale)
+    out = folder / "tiny"
+    write_model(decoder, Text(character_tokenizer(), (1,)), out)
+    return out
+
+
+def tiny_policy(folder: Path, dtype: torch.dtype = torch.float32, **options) -> Policy:
+    policy = load_policy(str(tiny_model(folder, **options)))
+    policy.module.to(dtype)
+    return policy

@@ -1,0 +1,123 @@
+import functools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isotherm.advantages import estimators
+from isotherm.errors import UserError
+from isotherm.objective import normalizers, surrogates
+from isotherm.objective.compose import method
+from isotherm.objective.factors import bare
+from isotherm.objective.method import Method
+from isotherm.objective.page import explain, table
+from isotherm.objective.published import METHODS
+
+
+def test_terms_fill_their_slots_and_leave_the_others_at_grpo():
+    m = method("rloo + ppo_clip(high=0.3) + sequence_mean + par(pos=0.5, schedule=none) + entropy_bonus(c=1)")
+    assert m.advantage is estimators.leave_one_out
+    assert m.surrogate.keywords == {"low": 0.2, "high": 0.3, "dual": 0.0}
+    assert m.normalizer is normalizers.sequence_mean
+    assert [w.keywords for w in m.weights] == [{"pos": 0.5, "neg": 1.0}]
+    assert m.penalties[0].coefficient.keywords == {"c": 1.0}
+    assert m.control is None
+    assert m.shape == ()
+
+
+def test_the_order_of_terms_of_different_slots_means_nothing():
+    one, two = method("par + clip_higher + kl_cov"), method("kl_cov + clip_higher + par")
+    assert one.surrogate.keywords == two.surrogate.keywords == {"low": 0.2, "high": 0.28, "dual": 0.0}
+    assert [bare(p) for p in one.on_batch] == [bare(p) for p in two.on_batch]
+
+
+def test_a_covariance_method_brings_its_surrogate_only_where_no_other_term_does():
+    assert method("kl_cov").surrogate is surrogates.ratio
+    assert method("clip_cov").surrogate.keywords == {"low": 1.0, "high": 1.0, "dual": 0.0}
+    assert method("reinforce + kl_cov").surrogate is surrogates.reinforce
+
+
+def test_the_identity_of_every_slot_is_grpo():
+    assert method("grpo").surrogate.keywords == Method().surrogate.keywords
+    assert method("grpo").advantage is Method().advantage
+    assert method("grpo").normalizer is Method().normalizer
+
+
+MISTAKES = {
+    "": "cannot be read",
+    "grpo +": "cannot be read",
+    "kl_cov(k=": "cannot be read",
+    "grpo - par": "not a method's name",
+    "a.b": "not a method's name",
+    "grpo()()": "not a method's name",
+    "2": "not a method's name",
+    "lambda: 1": "not a method's name",
+    "klcov": "Did you mean kl_cov",
+    "zzzzz": "Valid are: grpo, ",
+    "kl_cov(0.1)": "by name",
+    "kl_cov(kk=0.1)": "its parameters are: k, beta",
+    "kl_cov(**x)": "its parameters are: k, beta",
+    "reinforce(low=1)": "its parameters are: none",
+    "kl_cov(k=0.1, k=0.2)": "k twice",
+    "kl_cov(k=high)": "takes a value like 0.002",
+    "kl_cov(k=True)": "takes a value like 0.002",
+    "kl_cov(k=1e999)": "takes a value like 0.002",
+    "kl_cov(k=[1])": "takes a value like 0.002",
+    "kl_cov(k={[1]: 2})": "takes a value like 0.002",
+    "kl_cov(k=open('x'))": "takes a value like 0.002",
+    f"kl_cov(k={'9' * 400})": "takes a value like 0.002",
+    "par(epochs=2.5)": "takes a value like 10",
+    "par(schedule=3)": "takes a value like 'guided'",
+    "par(schedule=soon)": "guided, stage, epoch, none",
+    "par(schedule=epoch, epochs=0)": "epochs",
+    "par(schedule=stage, begin=1.0)": "begin",
+    "reference_kl(estimator=k4)": "k1, k2, k3",
+    "dr_grpo(length=0)": "length must be 1 or more",
+    "par(neg=-1.0)": "neg must be 0 or more",
+    "grpo + rloo": "grpo and rloo are both group advantages",
+    "grpo + grpo": "grpo and grpo are both group advantages",
+    "reinforce + clip_higher": "reinforce and clip_higher are both surrogates",
+    "kl_cov + clip_cov": "kl_cov and clip_cov were published with different surrogates",
+    "par(pos=0.5)": "pos=0.5 goes with schedule=none only",
+    "clip_higher + clip_higher": "clip_higher and clip_higher are both surrogates",
+    "dr_grpo + sequence_mean": "dr_grpo and sequence_mean are both normalizers",
+    "par + par": "par and par are both controls",
+}
+
+
+@pytest.mark.parametrize(("expression", "part"), MISTAKES.items())
+def test_a_mistake_ends_in_one_sentence(expression, part):
+    with pytest.raises(UserError) as caught:
+        method(expression)
+    sentence = str(caught.value)
+    assert part in sentence
+    assert sentence.endswith((".", "?"))
+    assert "\n" not in sentence
+
+
+words = st.sampled_from(
+    [*METHODS, "k", "beta", "low", "pos", "schedule", "none", "0.1", "1", "-1", "+", "(", ")", "=", ","]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(st.text(max_size=30), st.lists(words, max_size=12).map(" ".join)))
+def test_whatever_one_writes_gives_a_method_or_a_sentence(expression):
+    try:
+        m = method(expression)
+    except UserError:
+        return
+    assert m.name == expression.strip()
+    assert isinstance(m.surrogate, functools.partial) or callable(m.surrogate)
+
+
+def test_the_table_and_the_pages_are_made_from_the_rows():
+    lines = table().splitlines()
+    for name, row in METHODS.items():
+        (line,) = [line for line in lines if line.split()[0:1] == [name]]
+        assert row.paper in line
+        page = explain(name)
+        assert row.equation in page
+        assert all(f"{p} = " in page for p in row.parameters)
+    assert "updates = 1" in explain("kl_cov")
+    assert "updates = 1" not in explain("par")
