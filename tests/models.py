@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from isotherm.policy.batch import Batch
 from isotherm.policy.decoder import Decoder, Shape
 from isotherm.policy.model import Policy, load_policy
 from isotherm.policy.pretrain import write_model
@@ -32,3 +34,13 @@ def tiny_policy(folder: Path, dtype: torch.dtype = torch.float32, **options) -> 
     policy = load_policy(str(tiny_model(folder, **options)))
     policy.module.to(dtype)
     return policy
+
+
+def rectangle(policy: Policy, batch: Batch) -> Tensor:
+    """The states of a batch without padding as [responses, T, width]."""
+    return policy.model.hidden(batch).unflatten(0, batch.responses.shape)
+
+
+def full(prompts: Tensor, lengths: Tensor, responses: Tensor) -> Batch:
+    """A batch whose responses all have the width of their rectangle."""
+    return Batch(prompts, lengths, responses, torch.full((len(responses),), responses.shape[1]))

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from isotherm.files import full_disk
 from isotherm.report.live import Live
 from isotherm.report.sinks import open_sinks
 from isotherm.runs import Run, load_run
@@ -18,13 +19,16 @@ def train(config: Config | None = None, *, quiet: bool = False, **overrides: Any
 
     Settings are those of `Config`; keyword arguments replace those of `config`.
     """
+    from isotherm.update import precision
     from isotherm.update import train as trainer
 
     config = override(config or Config(), overrides)
     folder = trainer.RunFolder(folder_of(config))
     trainer.prepare(config)
     with ExitStack() as stack:
+        stack.enter_context(full_disk(folder.path))
         stack.enter_context(folder)
+        stack.enter_context(precision.kept())
         trainer.claim(config, folder)
         sinks = open_sinks(config.sinks, folder.path, as_dict(config))
         for sink in sinks:
@@ -41,8 +45,8 @@ def train(config: Config | None = None, *, quiet: bool = False, **overrides: Any
                 live.update(step, row, timing)
 
         trainer.run(config, folder, say, watch)
-    run = load_run(folder.path)
-    run.report()
+        run = load_run(folder.path)
+        run.report()
     return run
 
 

@@ -21,6 +21,17 @@ examples:
 """
 
 
+def at_least(low: int) -> Callable[[str], int]:
+    """A whole number from the command line."""
+
+    def read(text: str) -> int:
+        if not (text.lstrip("-").isascii() and text.lstrip("-").isdigit() and low <= int(text) < 2**31):
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low} to {2**31 - 1}")
+        return int(text)
+
+    return read
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose mistakes are sentences of our own kind."""
 
@@ -37,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         if trace:
             raise
-        print(f"isotherm: {error}", file=sys.stderr)
+        print(f"isotherm: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("isotherm: stopped.", file=sys.stderr)
@@ -79,11 +90,11 @@ def build_parser() -> Parser:
     sub = command("sample", sample, "show what a model answers, and what share is right")
     sub.add_argument("model", nargs="?", default="builtin", help="'builtin', a model folder or a run folder")
     sub.add_argument("--problems", default="countdown:2,chain:2,subset:2", help="families, each with a level")
-    sub.add_argument("--count", type=int, default=3, help="problems per family")
-    sub.add_argument("--samples", type=int, default=8, help="responses per problem")
+    sub.add_argument("--count", type=at_least(1), default=3, help="problems per family")
+    sub.add_argument("--samples", type=at_least(1), default=8, help="responses per problem")
     sub.add_argument("--temperature", type=float, default=1.0)
-    sub.add_argument("--max-new", type=int, default=64, help="longest response, in tokens")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--max-new", type=at_least(1), default=64, help="longest response, in tokens")
+    sub.add_argument("--seed", type=at_least(0), default=0)
     sub = command("report", report, "write one page on one or several runs")
     sub.add_argument("runs", nargs="+", help="run folders")
     sub.add_argument("--out", default="", help="the page; default report.html in the run's folder, or here for several")
@@ -92,9 +103,11 @@ def build_parser() -> Parser:
     sub.add_argument("name", nargs="?", default="")
     sub = command("pretrain", pretrain, "make the built-in model from nothing (under 30 minutes on 2 cores)")
     sub.add_argument("out", help="folder for the model")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--steps", type=int, default=0, help="training steps; default those of the built-in model")
-    sub.add_argument("--threads", type=int, default=0, help="default: the cores that are free")
+    sub.add_argument("--seed", type=at_least(0), default=0)
+    sub.add_argument("--steps", type=at_least(0), default=0, help="training steps; 0 means those of the built-in model")
+    sub.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="precision of matrix products"
+    )
     return parser
 
 
@@ -180,7 +193,12 @@ def recipe(text: str) -> Any:
     chosen = own.get(function or next(iter(own)))
     if chosen is None:
         raise UserError(f"The recipe {name} has no function {function}; it has: {', '.join(own)}.")
-    config = chosen()
+    try:
+        config = chosen()
+    except UserError:
+        raise
+    except Exception as error:  # the user's own code
+        raise UserError(f"The recipe {text} fails: {type(error).__name__}: {error}.") from error
     if not isinstance(config, Config):
         raise UserError(f"The recipe {text} returned {type(config).__name__}, not a Config.")
     return config
@@ -258,7 +276,7 @@ def sample(options: argparse.Namespace) -> int:
 def pretrain(options: argparse.Namespace) -> int:
     from isotherm.policy.pretrain import make
 
-    make(Path(options.out), seed=options.seed, steps=options.steps, threads=options.threads)
+    make(Path(options.out), seed=options.seed, steps=options.steps, dtype=options.dtype)
     return 0
 
 

@@ -75,6 +75,17 @@ def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that the user named, or one sentence that says what the file holds instead."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} must hold a JSON object, not {type(value).__name__}.")
+    return value
+
+
 @contextlib.contextmanager
 def full_disk(folder: str | Path) -> Iterator[None]:
     """Turns 'no space left' from within into the sentence for the user; every other error passes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,7 @@ class Tokens:
     def detach(self) -> Tokens:
         return self.map(lambda x: x.detach())
 
-    def map(self, f) -> Tokens:
+    def map(self, f: Callable[[Tensor], Tensor]) -> Tokens:
         values = {f_.name: getattr(self, f_.name) for f_ in dataclasses.fields(self)}
-        return Tokens(**{name: None if x is None else f(x) for name, x in values.items()})
+        mapped: dict[str, Any] = {name: None if x is None else f(x) for name, x in values.items()}
+        return Tokens(**mapped)

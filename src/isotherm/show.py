@@ -41,9 +41,7 @@ def show_samples(model: str, mix: str, count: int, samples: int, temperature: fl
     for family, level in pairs:
         problems = problem_set(family, level, seed, count, "test")
         rule = Sampling(max_new, temperature)
-        rollout = collect(
-            policy, problems, samples, rule, seed=seed, step=0, rules=model != "builtin" and name == model
-        )
+        rollout = collect(policy, problems, samples, rule, seed=seed, step=0, rules=not policy.knows_rules)
         print_family(f"{family}:{level}", rollout, samples)
 
 

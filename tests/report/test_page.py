@@ -18,6 +18,7 @@ from isotherm.report.text import clean, escape, labels
 from isotherm.runs import load_run
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
+REFERENCES = {"href", "src", "xlink:href", "srcset", "action"}
 
 
 class Structure(HTMLParser):
@@ -33,8 +34,8 @@ class Structure(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
         self.open += [tag] if tag not in VOID else []
-        self.ids += [value for name, value in attrs if name == "id"]
-        self.references += [value for name, value in attrs if name in ("href", "src", "xlink:href", "srcset", "action")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.references += [value or "" for name, value in attrs if name in REFERENCES]
 
     def handle_startendtag(self, tag, attrs):
         self.handle_starttag(tag, attrs)

@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -77,7 +78,7 @@ def test_every_bit_of_a_float_survives(tmp_path):
 def test_padding_beyond_the_longest_is_left_out(tmp_path):
     stored = rollout()
     wide = {name: np.pad(getattr(stored, name), ((0, 0), (0, 5))) for name in ("ids", "logprob", "entropy")}
-    store.save(tmp_path / "a.parquet", Rollout(**(vars(stored) | wide)))
+    store.save(tmp_path / "a.parquet", dataclasses.replace(stored, **wide))
     assert_same(stored, store.load(tmp_path / "a.parquet"))
 
 

@@ -44,7 +44,7 @@ def default_surrogate(terms: list[tuple[Row, Slots]]) -> Slots:
     if len(found) > 1:
         both = " and ".join(found)
         raise UserError(f"{both} were published with different surrogates; add the one you want, e.g. ppo_clip.")
-    return {"surrogate": s for s in found.values()}
+    return {"surrogate": next(iter(found.values()))} if found else {}
 
 
 def parse(expression: str) -> list[tuple[Row, dict[str, Any]]]:

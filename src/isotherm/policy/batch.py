@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class Batch:
     prompts: Tensor  # [G, P] int64
     prompt_lengths: Tensor  # [G] int64
     responses: Tensor  # [R, T] int64
+    lengths: Tensor  # [R] int64
 
     @property
     def n(self) -> int:
@@ -47,8 +49,23 @@ class Batch:
         width = self.prompts.shape[1]
         return torch.arange(width, device=self.prompts.device) < (width - self.prompt_lengths)[:, None]
 
+    def packing(self) -> Packing:
+        """Where the real tokens stand among themselves, and where each state that predicts a response token is."""
+        room = self.responses.shape[1]
+        column = torch.arange(room, device=self.responses.device)
+        prompt, fed = ~self.hidden_columns(), column[:-1] < (self.lengths - 1)[:, None]
+        count = int(prompt.sum())
+        prompt_slots = (prompt.flatten().cumsum(0) - 1).view(prompt.shape)
+        fed_slots = count + (fed.flatten().cumsum(0) - 1).view(fed.shape)
+        first = prompt_slots[:, -1:].repeat_interleave(self.n, 0)
+        states = torch.cat((first, fed_slots), 1)[column < self.lengths[:, None]]
+        grid = torch.cat((torch.where(prompt, prompt_slots, 0).flatten(), torch.where(fed, fed_slots, 0).flatten()))
+        ids = torch.cat((self.prompts[prompt], self.responses[:, :-1][fed]))
+        position = torch.cat((self.prompt_positions()[prompt], self.response_positions()[fed]))
+        return Packing(ids, position, grid, torch.cat((prompt.flatten(), fed.flatten())).nonzero().squeeze(1), states)
+
     def prompt_mask(self, dtype: torch.dtype) -> Tensor:
-        """[G, 1, P, P] to add to scores: causal, blind to padding (a padded query sees itself, so that softmax is finite)."""
+        """[G, 1, P, P] to add to scores: causal, blind to padding (which sees itself, so that softmax is finite)."""
         width = self.prompts.shape[1]
         causal = torch.ones(width, width, dtype=torch.bool, device=self.prompts.device).triu(1)
         itself = torch.eye(width, dtype=torch.bool, device=self.prompts.device)
@@ -61,6 +78,16 @@ class Batch:
         causal = torch.ones(room, room, dtype=torch.bool, device=columns.device).triu(1).expand(len(columns), -1, -1)
         blind = torch.cat((columns[:, None].expand(-1, room, -1), causal), -1)
         return torch.zeros(blind.shape, dtype=dtype, device=blind.device).masked_fill_(blind, -math.inf)[:, None, None]
+
+
+class Packing(NamedTuple):
+    """The tokens that are fed, without padding: those of the prompts, then those of the responses."""
+
+    ids: Tensor  # [N]
+    position: Tensor  # [N] within prompt and response
+    grid: Tensor  # [G P + R (T - 1)] the token at each place of the rectangles; unseen padding takes the first
+    places: Tensor  # [N] the place of each token in the rectangles
+    states: Tensor  # [response tokens] the token whose state predicts it
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

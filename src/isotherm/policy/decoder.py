@@ -1,9 +1,9 @@
 """A plain decoder-only transformer for the Llama and Qwen2 families, fast on a CPU: it runs each prompt once per group.
 
-Weights are read from and written to Hugging Face folders (`policy/folder.py`); fused here: q, k, v in one product, gate and up
-in one. Attention is two batched products (against the prompt of the group, against the response so far), which at the
-lengths of small models is several times faster than the CPU's attention kernels. Residual stream, norms, softmax and
-statistics are float32; `compute` is the precision of the matrix products.
+Weights are read from and written to Hugging Face folders (`policy/folder.py`); fused here: q, k, v in one product,
+gate and up in one. Attention is two batched products (against the prompt of the group, against the response so far),
+which at the lengths of small models is several times faster than the CPU's attention kernels. Residual stream, norms,
+softmax and statistics are float32; `compute` is the precision of the matrix products.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +74,8 @@ class Cache:
 
 class Decoder(nn.Module):
     """log-probabilities come from `hidden` and `head`; sampling from `start` and `advance`."""
+
+    layers: Any  # an nn.ModuleList of Layer
 
     def __init__(self, shape: Shape, compute: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -140,25 +143,25 @@ class Decoder(nn.Module):
         return x + self.linear(F.silu(gate) * up, layer.down)
 
     def hidden(self, batch: Batch) -> Tensor:
-        """The states that predict each response token, [responses, T, width], from prompts that run once per group."""
+        """The states that predict the response tokens, [tokens, width], from prompts that run once per group.
+
+        Everything but attention works on the real tokens alone; attention on the padded rectangles.
+        """
         groups, width = batch.prompts.shape
-        rows, room = batch.responses.shape
-        fed = batch.responses[:, :-1]
-        position = torch.cat((batch.prompt_positions().flatten(), batch.response_positions().flatten()))
-        x = F.embedding(torch.cat((batch.prompts.flatten(), fed.flatten())), self.embed)
-        cos, sin = self.rotation(position, x.dtype)
+        rows, room = len(batch.responses), batch.responses.shape[1] - 1
+        packed, cut = batch.packing(), groups * width
+        x = F.embedding(packed.ids, self.embed)
+        cos, sin = self.rotation(packed.position, x.dtype)
         masks = batch.prompt_mask(x.dtype), batch.response_mask(x.dtype)
-        cut = groups * width
         for layer in self.layers:
-            q, k, v = (y.transpose(0, 1) for y in self.attend_inputs(layer, x, cos, sin))  # [heads, tokens, head]
-            prompt = [by_group(y[:, :cut], groups, width) for y in (q, k, v)]
-            answer = [by_group(y[:, cut:], groups, -1) for y in (q, k, v)]  # [G, heads, n * (T - 1), head]
+            parts = [y.index_select(0, packed.grid).transpose(0, 1) for y in self.attend_inputs(layer, x, cos, sin)]
+            prompt = [by_group(y[:, :cut], groups, width) for y in parts]  # [G, heads, P, head]
+            answer = [by_group(y[:, cut:], groups, batch.n * room) for y in parts]  # [G, heads, n (T - 1), head]
             a = attention(*prompt, masks[0])
-            b = self.respond(answer, prompt, masks[1], rows, room - 1)
-            x = self.finish_layer(layer, x, torch.cat((flat(a), flat(b))))
+            b = self.respond(answer, prompt, masks[1], rows, room)
+            x = self.finish_layer(layer, x, torch.cat((flat(a), flat(b))).index_select(0, packed.places))
         x = F.rms_norm(x, (self.shape.width,), self.norm, self.shape.norm_eps)
-        last = x[:cut].view(groups, 1, width, -1)[:, :, -1].expand(-1, rows // groups, -1).reshape(rows, 1, -1)
-        return torch.cat((last, x[cut:].view(rows, room - 1, -1)), 1)
+        return x.index_select(0, packed.states)
 
     def respond(self, answer: list[Tensor], prompt: list[Tensor], mask: Tensor, rows: int, room: int) -> Tensor:
         """softmax([q K_prompt, q K_response]) [V_prompt, V_response] with the prompt's keys shared by its group."""
@@ -170,13 +173,13 @@ class Decoder(nn.Module):
         ]
         q_own, k_own, v_own = (y.reshape(rows * heads, room, head) for y in own)
         near = torch.bmm(q_own, k_own.transpose(1, 2)).view(groups, rows // groups, heads, room, room)
-        far = (q @ kp.transpose(2, 3)).view(groups, heads, rows // groups, room, -1).transpose(1, 2)
-        p = (torch.cat((far, near), -1) + mask).softmax(-1)
         width = kp.shape[2]
-        far_p = p[..., :width].transpose(1, 2).reshape(groups, heads, -1, width)
+        far = (q @ kp.transpose(2, 3)).view(groups, heads, rows // groups, room, width).transpose(1, 2)
+        p = (torch.cat((far, near), -1) + mask).softmax(-1)
+        far_p = p[..., :width].transpose(1, 2).reshape(groups, heads, rows // groups * room, width)
         near_p = p[..., width:].reshape(rows * heads, room, room)
         near_out = torch.bmm(near_p, v_own).view(groups, rows // groups, heads, room, head).transpose(1, 2)
-        return far_p @ vp + near_out.reshape(groups, heads, -1, head)
+        return far_p @ vp + near_out.reshape(groups, heads, rows // groups * room, head)
 
     @torch.no_grad()
     def start(self, batch: Batch, room: int) -> tuple[Cache, Tensor]:

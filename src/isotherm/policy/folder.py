@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isotherm.errors import UserError
+from isotherm.files import read_json
 from isotherm.policy.decoder import Decoder, Shape
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ CARRIED = (
     "special_tokens_map.json", "chat_template.jinja",
 )  # fmt: skip
 
+PLAIN = ("llama", "qwen2")
+SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+
 
 def read_config(folder: Path) -> dict:
     """config.json of a model folder, or one sentence that says what is wrong with the folder."""
@@ -29,12 +33,12 @@ def read_config(folder: Path) -> dict:
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"The model folder {folder} has no config.json, so it is not a Hugging Face model.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}.") from None
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+    config = read_json(path)
+    if not isinstance(config.get("model_type"), str):
         raise UserError(f"{path} names no model_type, so the model cannot be built.")
+    wrong = [name for name in SIZES if type(config.get(name)) is not int or config[name] < 1]
+    if wrong and config["model_type"] in PLAIN:
+        raise UserError(f"{path} must give {wrong[0]} as a whole number of at least 1.")
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"The model folder {folder} has no .safetensors weights; pickled weights are never loaded.")
     return config
@@ -42,10 +46,19 @@ def read_config(folder: Path) -> dict:
 
 def plain_shape(config: dict) -> Shape | None:
     """The shape of a model that `Decoder` computes exactly, or None for every other architecture."""
+    try:
+        return shape_of(config)
+    except KeyError as error:
+        raise UserError(f"The model's config.json lacks {error}.") from None
+    except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise UserError(f"The model's config.json has a value of the wrong kind ({error}).") from None
+
+
+def shape_of(config: dict) -> Shape | None:
     rope = config.get("rope_parameters") or {}
     scaled = config.get("rope_scaling") or rope.get("rope_type", "default") != "default"
     odd = scaled or config.get("hidden_act") != "silu" or config.get("use_sliding_window") or config.get("mlp_bias")
-    if config["model_type"] not in ("llama", "qwen2") or odd:
+    if config["model_type"] not in PLAIN or odd:
         return None
     heads, width = config["num_attention_heads"], config["hidden_size"]
     qwen = config["model_type"] == "qwen2"
@@ -93,6 +106,20 @@ def sizes(shape: Shape, name: str) -> list[int]:
     return [shape.mlp, shape.mlp]
 
 
+def shapes(shape: Shape) -> dict[str, list[int]]:
+    """Of every Hugging Face tensor that a decoder of this shape is made of."""
+    import torch
+
+    with torch.device("meta"):
+        whole = {name: list(p.shape) for name, p in Decoder(shape).named_parameters()}
+    rows = {own: sizes(shape, own) if len(theirs) > 1 else whole[own][:1] for own, theirs in names(shape).items()}
+    return {
+        name: [n, *whole[own][1:]]
+        for own, theirs in names(shape).items()
+        for name, n in zip(theirs, rows[own], strict=True)
+    }
+
+
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder's safetensors files."""
     from safetensors import SafetensorError
@@ -105,6 +132,24 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path} cannot be read: {error}.") from None
     return weights
+
+
+def check_weights(folder: Path, shape: Shape | None) -> None:
+    """Whether the weights are whole and as config.json says, from the heads of their files."""
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, list[int]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt") as file:
+                found |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} cannot be read: {error}.") from None
+    for name, wanted in shapes(shape).items() if shape else ():
+        if name not in found:
+            raise UserError(f"The weights in {folder} have no tensor {name}, which its config.json asks for.")
+        if found[name] != wanted:
+            raise UserError(f"{name} in {folder} is {found[name]}, but config.json asks for {wanted}.")
 
 
 def load_decoder(folder: Path, shape: Shape, compute: torch.dtype) -> Decoder:
@@ -120,7 +165,8 @@ def load_decoder(folder: Path, shape: Shape, compute: torch.dtype) -> Decoder:
         value = torch.cat([weights[name] for name in theirs])
         if value.shape != parameters[own].shape:
             raise UserError(
-                f"{theirs[0]} in {folder} makes {list(value.shape)}, but config.json asks for {list(parameters[own].shape)}."
+                f"{theirs[0]} in {folder} makes {list(value.shape)}, but config.json asks for "
+                f"{list(parameters[own].shape)}."
             )
         parameters[own].data.copy_(value)
     return decoder

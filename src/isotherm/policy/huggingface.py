@@ -1,4 +1,4 @@
-"""Any Hugging Face causal language model behind the same signature as `Decoder`; slower, since it repeats the prompt."""
+"""Any Hugging Face causal language model behind the signature of `Decoder`; slower, since it repeats the prompt."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class HuggingFace(nn.Module):
         mask = (column >= (width - lengths)[:, None]).long()
         position = (column - (width - lengths)[:, None]).clamp(min=0)
         states = self.run(input_ids=ids, attention_mask=mask, position_ids=position, use_cache=False).last_hidden_state
-        return states[:, -room:].float()
+        real = torch.arange(room, device=ids.device) < batch.lengths[:, None]
+        return states[:, -room:][real].float()
 
     def start(self, batch: Batch, room: int) -> tuple[Generated, Tensor]:
         """Runs each prompt once, then repeats its cache for its responses."""

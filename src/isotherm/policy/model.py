@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from isotherm.policy.batch import Batch, Head
 from isotherm.policy.decoder import Decoder
-from isotherm.policy.folder import load_decoder, plain_shape, read_config, write_decoder
+from isotherm.policy.folder import check_weights, load_decoder, plain_shape, read_config, write_decoder
 from isotherm.policy.text import Text, load_text
 
 BUILTIN = Path(__file__).parent / "builtin"
+KNOWS_RULES = "isotherm_knows_rules"  # in config.json of models that were trained on the families
 
 
 class Cache(Protocol):
@@ -40,6 +41,7 @@ class Policy:
     text: Text
     source: Path
     device: torch.device
+    knows_rules: bool = False  # of the families: its prompts need no explanation
 
     @property
     def model(self) -> Model:
@@ -68,7 +70,9 @@ def model_folder(name: str) -> Path:
 def check_model(name: str) -> None:
     """Raises a sentence for everything that can be seen to be wrong without loading weights."""
     folder = model_folder(name)
-    load_text(folder, read_config(folder))
+    config = read_config(folder)
+    load_text(folder, config)
+    check_weights(folder, plain_shape(config))
 
 
 def load_policy(name: str, compute: torch.dtype = torch.float32, device: str = "cpu") -> Policy:
@@ -82,4 +86,6 @@ def load_policy(name: str, compute: torch.dtype = torch.float32, device: str = "
         from isotherm.policy.huggingface import load_huggingface
 
         module = load_huggingface(folder, compute)
-    return Policy(module.to(device), load_text(folder, config), folder, torch.device(device))
+    return Policy(
+        module.to(device), load_text(folder, config), folder, torch.device(device), config.get(KNOWS_RULES) is True
+    )

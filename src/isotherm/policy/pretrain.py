@@ -1,7 +1,7 @@
 """Makes the built-in model from nothing: next-character training on demonstrations by an indifferent teacher.
 
-Reinforcement learning shows what it does to entropy only from a base that sometimes succeeds and still has choices, so the
-teacher solves a problem with probability `skill` and otherwise makes well-formed moves at random.
+Reinforcement learning shows what it does to entropy only from a base that sometimes succeeds and still has choices, so
+the teacher solves a problem with probability `skill` and otherwise makes well-formed moves at random.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,19 +22,37 @@ from isotherm.errors import UserError
 from isotherm.policy.batch import Batch, pad_prompts
 from isotherm.policy.decoder import Decoder, Shape
 from isotherm.policy.folder import weights_of
+from isotherm.policy.model import KNOWS_RULES
 from isotherm.policy.text import EOS, PAD, UNKNOWN, Text, character_tokenizer
 from isotherm.tasks import FAMILIES
 from isotherm.tasks.problems import problem
 from isotherm.tokens.score import score
+from isotherm.tokens.stream import flatten
+
+
+class Lesson(NamedTuple):
+    """What the teacher shows of one family."""
+
+    skill: float  # probability that it solves
+    examples: int  # per step
+
+
+LESSONS = {
+    "countdown": Lesson(0.9, 48),
+    "chain": Lesson(0.5, 96),
+    "subset": Lesson(0.9, 64),
+    "fill": Lesson(0.35, 48),
+    "ladder": Lesson(0.35, 48),
+    "route": Lesson(0.35, 48),
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What makes the built-in model."""
 
-    steps: int = 3000
-    examples: int = 48  # per family and step
-    levels: tuple[int, ...] = (1, 2, 3)
+    steps: int = 2000
+    levels: tuple[int, ...] = (1, 2, 3)  # take turns
     lr: float = 2e-3
     warmup: int = 100
     seed: int = 0
@@ -41,10 +60,8 @@ class Recipe:
     layers: int = 3
     heads: int = 4
     mlp: int = 352
-    skill: tuple[tuple[str, float], ...] = ()  # probability that the teacher solves, by family
 
 
-DEFAULT_SKILL = 0.3
 RECIPE = Recipe()
 
 
@@ -56,25 +73,22 @@ def demonstration(family: str, level: int, seed: int, index: int, skill: float) 
     return asked.prompt, teach(asked.data, draw)
 
 
-def family_batch(recipe: Recipe, text: Text, family: str, step: int) -> tuple[Batch, Tensor]:
-    """Prompts with one answer each, and the answers' lengths."""
-    skill = dict(recipe.skill).get(family, DEFAULT_SKILL)
-    pairs = [
-        demonstration(family, recipe.levels[i % len(recipe.levels)], recipe.seed, step * recipe.examples + i, skill)
-        for i in range(recipe.examples)
-    ]
+def family_batch(recipe: Recipe, text: Text, family: str, step: int) -> Batch:
+    """Prompts of one level with one answer each; the levels take turns."""
+    lesson, level = LESSONS[family], recipe.levels[step % len(recipe.levels)]
+    first = step * lesson.examples
+    pairs = [demonstration(family, level, recipe.seed, first + i, lesson.skill) for i in range(lesson.examples)]
     prompts, lengths = pad_prompts([text.encode(prompt) for prompt, _ in pairs])
     answers = [[*text.encode(answer), text.ends[0]] for _, answer in pairs]
     sizes = torch.tensor([len(a) for a in answers])
     padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(a) for a in answers], batch_first=True)
-    return Batch(prompts, lengths, padded), sizes
+    return Batch(prompts, lengths, padded, sizes)
 
 
-def batch_loss(decoder: Decoder, batch: Batch, sizes: Tensor, total: int) -> Tensor:
+def batch_loss(decoder: Decoder, batch: Batch, total: int) -> Tensor:
     """Cross-entropy of the answers, summed and divided by the number of tokens of the step."""
-    real = torch.arange(batch.responses.shape[1]) < sizes[:, None]
-    hidden = decoder.hidden(batch)[real]
-    return -score(hidden, decoder.head.weight, batch.responses[real]).logprob.sum() / total
+    target = flatten(batch.responses, batch.lengths)
+    return -score(decoder.hidden(batch), decoder.head.weight, target).logprob.sum() / total
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -96,11 +110,11 @@ def pretrain(recipe: Recipe, out: Path, compute: torch.dtype, say: Callable[[int
     started = time.monotonic()
     for step in range(recipe.steps):
         batches = [family_batch(recipe, text, family, step) for family in FAMILIES]
-        total = int(sum(sizes.sum() for _, sizes in batches))
+        total = int(sum(batch.lengths.sum() for batch in batches))
         optimizer.param_groups[0]["lr"] = learning_rate(recipe, step)
         loss = 0.0
-        for batch, sizes in batches:
-            part = batch_loss(decoder, batch, sizes, total)
+        for batch in batches:
+            part = batch_loss(decoder, batch, total)
             part.backward()
             loss += float(part.detach())
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
@@ -125,7 +139,7 @@ def write_model(decoder: Decoder, text: Text, out: Path) -> None:
         "num_key_value_heads": s.kv_heads, "head_dim": s.head_width, "hidden_act": "silu", "rms_norm_eps": s.norm_eps,
         "max_position_embeddings": 2048, "rope_parameters": {"rope_type": "default", "rope_theta": s.rope_theta},
         "rope_theta": s.rope_theta, "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": True,
-        "dtype": "float32", **ids,
+        "dtype": "float32", KNOWS_RULES: True, **ids,
     }  # fmt: skip
     names = {"pad_token": PAD, "eos_token": EOS, "unk_token": UNKNOWN}
     tokenizer = {
@@ -138,21 +152,18 @@ def write_model(decoder: Decoder, text: Text, out: Path) -> None:
     text.tokenizer.save(str(out / "tokenizer.json"))
 
 
-def make(out: Path, *, seed: int = 0, steps: int = 0, threads: int = 0) -> None:
-    """`isotherm pretrain`: says how far it is and how long it still takes."""
-    from isotherm.update import precision
-
-    recipe = replace(RECIPE, seed=seed, **({"steps": steps} if steps else {}))
+def make(out: Path, *, seed: int = 0, steps: int = 0, dtype: str = "bfloat16") -> None:
+    """`isotherm pretrain`: one thread and a fixed precision, so that a seed gives the same weights again."""
+    recipe = replace(RECIPE, seed=seed, steps=steps or RECIPE.steps)
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise UserError(f"{out} exists and is not empty; name a new folder for the model.")
-    settings = precision.choose("auto", threads, recipe.width, "cpu")
-    settings.use()
-    print(f"{settings.threads} thread(s), {settings.reason}", flush=True)
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("medium")
 
     def say(step: int, loss: float, seconds: float) -> None:
         if step % max(1, recipe.steps // 40) == 0 or step == recipe.steps:
             left = seconds / step * (recipe.steps - step)
             print(f"step {step}/{recipe.steps}  loss {loss:.3f}  {left:.0f} s left", flush=True)
 
-    pretrain(recipe, out, settings.compute, say)
+    pretrain(recipe, out, getattr(torch, dtype), say)
     print(f"Model: {out}")

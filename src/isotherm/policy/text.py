@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isotherm.errors import UserError
+from isotherm.files import read_json
 
 if TYPE_CHECKING:
     import tokenizers
@@ -57,6 +57,9 @@ def load_text(folder: Path, config: dict) -> Text:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises a bare Exception
         raise UserError(f"{path} is not a tokenizer: {error}.") from None
+    words, room = tokenizer.get_vocab_size(with_added_tokens=False), config.get("vocab_size")
+    if isinstance(room, int) and words > room:
+        raise UserError(f"{path} has {words} tokens, but config.json allows for vocab_size = {room} only.")
     return Text(tokenizer, end_tokens(folder, config))
 
 
@@ -64,10 +67,11 @@ def end_tokens(folder: Path, config: dict) -> tuple[int, ...]:
     """eos_token_id of generation_config.json and of config.json, which may each be a number or a list."""
     found: list[int] = []
     generation = folder / "generation_config.json"
-    sources = [json.loads(generation.read_text()) if generation.is_file() else {}, config]
-    for source in sources:
+    for source in (read_json(generation) if generation.is_file() else {}, config):
         ids = source.get("eos_token_id")
         found += ids if isinstance(ids, list) else [] if ids is None else [ids]
+    if any(type(i) is not int for i in found):
+        raise UserError(f"eos_token_id in the model folder {folder} must be a whole number or a list of them.")
     if not found:
         raise UserError(f"Neither config.json nor generation_config.json in {folder} names an eos_token_id.")
     return tuple(dict.fromkeys(found))

@@ -27,7 +27,7 @@ def collect(
         policy.text.decode(ids[:length]) for ids, length in zip(drawn.ids.tolist(), drawn.length.tolist(), strict=True)
     ]
     verdicts = [verify(problems[g], text) for g, text in zip(group.tolist(), texts, strict=True)]
-    rollout = Rollout(
+    return Rollout(
         step=step,
         problems=list(problems),
         prompts=prompts,
@@ -42,7 +42,6 @@ def collect(
         verdicts=verdicts,
         reward=np.zeros(len(texts)),
     )
-    return rollout
 
 
 def wording(problem: Problem, rules: bool) -> str:

@@ -66,7 +66,8 @@ def sample_rows(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: 
     )
     ids, lengths = pad_prompts(prompts, device)
     sampler, ends = policy.frozen(), torch.tensor(policy.text.ends)
-    cache, hidden = sampler.start(Batch(ids, lengths, torch.zeros(rows, 1, dtype=torch.int64, device=device)), room)
+    empty = torch.zeros(rows, 1, dtype=torch.int64, device=device)
+    cache, hidden = sampler.start(Batch(ids, lengths, empty, empty[:, 0]), room)
     row, live = torch.arange(rows), torch.ones(rows, dtype=torch.bool)  # the responses in the batch; those unfinished
     for t in range(room):
         chosen, logprob, entropy = draw(hidden, sampler.head, rule, uniform(keys(key[row], t)))

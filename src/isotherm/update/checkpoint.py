@@ -47,8 +47,7 @@ def save(
     final, partial = home / name_of(step), home / f".partial-{name_of(step)}"
     with full_disk(folder):
         home.mkdir(parents=True, exist_ok=True)
-        for stale in home.glob(".partial-*"):
-            remove(stale)
+        sweep(home)
         if not is_whole(final):
             write_partial(partial, step, policy_files, tensors, state)
             retire(final)
@@ -145,6 +144,18 @@ def write_partial(
     except BaseException:
         remove(partial)
         raise
+
+
+def tidy(folder: Path, step: int, keep: int) -> None:
+    """Finishes what a kill right after the publishing of `step` left undone."""
+    home = Path(folder) / "checkpoints"
+    sweep(home)
+    prune(home, step, keep)
+
+
+def sweep(home: Path) -> None:
+    for stale in home.glob(".partial-*"):
+        remove(stale)
 
 
 def prune(home: Path, newest: int, keep: int) -> None:

@@ -25,7 +25,10 @@ def setting(
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that decides what a run computes. Two runs of one Config on one machine are bit-identical."""
+    """Everything that decides what a run computes.
+
+    Two runs of one Config and one precision (environment.json) on one machine are bit-identical.
+    """
 
     # model
     model: str = setting("builtin", "model", "'builtin', or the folder of a Hugging Face causal language model")
@@ -42,6 +45,12 @@ class Config:
     train: str = setting("countdown:2,chain:2,subset:2", "problems", "families to train on, each with a level")
     held_out: str = setting("fill:2,ladder:2,route:2", "problems", "families that are only evaluated; empty for none")
     data: str = setting("", "problems", "a JSON-lines file of prompts and answers to train on instead of the families")
+    rules: str = setting(
+        "auto",
+        "problems",
+        "put the family's rules before each prompt; auto does so unless the model was made by `isotherm pretrain`",
+        choices=("auto", "yes", "no"),
+    )
 
     # rollout
     prompts: int = setting(32, "rollout", "problems per step", low=1)
@@ -120,7 +129,8 @@ class Config:
     )
     eval_problems: int = setting(32, "evaluation", "problems per family; 0 is off", low=0)
     eval_samples: int = setting(16, "evaluation", "responses per problem", low=1)
-    eval_k: tuple[int, ...] = setting((1, 4, 16), "evaluation", "the k of pass@k; each at most eval_samples")
+    eval_k: tuple[int, ...] = setting((1, 4, 16), "evaluation", "the k of pass@k; each at most eval_samples", low=1)
+    eval_data: str = setting("", "evaluation", "a JSON-lines file of prompts and answers to evaluate on as well")
     eval_temperature: float = setting(1.0, "evaluation", "sampling temperature of evaluations", low=1e-3, high=100)
 
     # run
@@ -141,6 +151,8 @@ class Config:
         check_together(self)
 
 
+LARGEST = 2**31 - 1  # of every whole number
+HUGE = 1e300  # neither infinite nor beyond what a whole number can be compared and printed with
 HINTS = typing.get_type_hints(Config)
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 
@@ -191,9 +203,14 @@ def scalar(name: str, kind: type, value: Any, meta: types.MappingProxyType) -> A
         raise UserError(f"{name} takes text, not {value!r}.")
     if meta["choices"] and value not in meta["choices"]:
         raise UserError(f"{name} cannot be {value!r}.{suggestion(str(value), meta['choices'])}")
-    if kind in (int, float) and not meta["low"] <= value <= meta["high"]:
-        raise UserError(f"{name} is {value}, but must lie between {meta['low']:g} and {meta['high']:g}.")
+    high = min(meta["high"], LARGEST) if kind is int else meta["high"]
+    if kind in (int, float) and not meta["low"] <= value <= high:
+        raise UserError(f"{name} is {value:.10g}, but must {interval(meta['low'], high)}.")
     return value
+
+
+def interval(low: float, high: float) -> str:
+    return f"be at least {low:g}" if high == math.inf else f"lie between {low:g} and {high:.10g}"
 
 
 def number(name: str, kind: type, value: Any) -> Any:
@@ -207,8 +224,8 @@ def number(name: str, kind: type, value: Any) -> Any:
         result = kind(value)
     except (ValueError, OverflowError):
         raise UserError(f"{name} takes {wanted}, not {value!r}.") from None
-    if not math.isfinite(result):
-        raise UserError(f"{name} takes a finite number, not {value!r}.")
+    if not abs(result) < HUGE:
+        raise UserError(f"{name} takes a finite number{' of ordinary size' if kind is int else f', not {value}'}.")
     return result
 
 

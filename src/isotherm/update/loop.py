@@ -42,7 +42,7 @@ class Trainer:
     state: dict[str, Any]  # step, next_problem, control: JSON, part of every checkpoint
     rules: bool = False
 
-    def step(self, clock: Clock) -> tuple[dict[str, float], Rollout]:
+    def step(self, clock: Clock) -> tuple[dict[str, Any], Rollout]:
         """One rollout and its updates; returns the row of metrics and the rollout."""
         step, config = self.state["step"] + 1, self.config
         method = self.method_now()
@@ -64,14 +64,21 @@ class Trainer:
                         if config.nonfinite == "stop":
                             raise
                         skipped += 1
-                require_finite(weights=torch.stack([p.detach().sum() for p in self.policy.parameters().values()]))
-        except NonFinite as error:
-            if config.nonfinite == "stop" or error.what == "weights":
+        except NonFinite:
+            if config.nonfinite == "stop":
                 raise
             skipped += 1
+        self.require_finite_weights()
         row |= update_metrics(outcomes, skipped)
         self.advance(step, row["entropy/exact"])
         return row, rollout
+
+    def require_finite_weights(self) -> None:
+        """Of the policy and of the optimizer: no setting passes over these, for they go into the checkpoint."""
+        moments = [x for s in self.optimizer.state.values() for x in s.values()]
+        require_finite(weights=torch.stack([p.detach().sum() for p in self.policy.parameters().values()]))
+        if moments:
+            require_finite(optimizer_state=torch.stack([x.sum().to(moments[0].device) for x in moments]))
 
     def sample(self, step: int) -> tuple[Rollout, int]:
         """The step's rollout with its rewards, and how many rounds of refilling it took."""

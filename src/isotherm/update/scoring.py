@@ -11,17 +11,16 @@ from isotherm.policy.batch import Batch, pad_prompts
 from isotherm.policy.model import Policy
 from isotherm.records import Rollout
 from isotherm.tokens.score import Scores, score
-from isotherm.tokens.stream import real
+from isotherm.tokens.stream import flatten
 
 
 def score_rows(policy: Policy, rollout: Rollout, rows: slice, temperature: float) -> Scores:
     """Scores of the tokens of some rows, differentiable outside `no_grad`."""
-    length = torch.from_numpy(rollout.length[rows])
-    batch = batch_of(rollout, rows, policy.device)
-    there = real(length, batch.responses.shape[1]).to(policy.device)
-    hidden, head = policy.model.hidden(batch)[there], policy.model.head
-    scores = score(hidden, head.weight, batch.responses[there], temperature, bias=head.bias, cap=head.cap)
-    return Scores(*(x.cpu() for x in scores[:4]), {})
+    batch, head = batch_of(rollout, rows, policy.device), policy.model.head
+    target = flatten(batch.responses, batch.lengths)
+    scores = score(policy.model.hidden(batch), head.weight, target, temperature, bias=head.bias, cap=head.cap)
+    logprob, entropy, s2, s2l = (x.cpu() for x in scores[:4])
+    return Scores(logprob, entropy, s2, s2l, {})
 
 
 def batch_of(rollout: Rollout, rows: slice, device: torch.device) -> Batch:
@@ -32,7 +31,8 @@ def batch_of(rollout: Rollout, rows: slice, device: torch.device) -> Batch:
     owners = group[starts] if (counts == counts[0]).all() else group
     prompts, lengths = pad_prompts([rollout.prompts[g] for g in owners], device)
     width = int(rollout.length[rows].max())
-    return Batch(prompts, lengths, torch.from_numpy(rollout.ids[rows, :width]).to(device))
+    responses = torch.from_numpy(rollout.ids[rows, :width]).to(device)
+    return Batch(prompts, lengths, responses, torch.from_numpy(rollout.length[rows]).to(device))
 
 
 def pieces(rollout: Rollout, micro: int) -> Iterator[tuple[slice, slice]]:
@@ -48,4 +48,5 @@ def pieces(rollout: Rollout, micro: int) -> Iterator[tuple[slice, slice]]:
 def score_all(policy: Policy, rollout: Rollout, micro: int, temperature: float) -> Scores:
     """Scores of all tokens, without a graph."""
     parts = [score_rows(policy, rollout, rows, temperature) for rows, _ in pieces(rollout, micro)]
-    return Scores(*(torch.cat(column) for column in list(zip(*parts, strict=True))[:4]), {})
+    logprob, entropy, s2, s2l = (torch.cat(column) for column in zip(*(part[:4] for part in parts), strict=True))
+    return Scores(logprob, entropy, s2, s2l, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,7 +72,8 @@ def decide_ahead(policy: Policy, batch: Rollout, tokens: Tokens, method: Method,
 def concatenate(parts: list[Tokens]) -> Tokens:
     fields = [f.name for f in dataclasses.fields(Tokens)]
     columns = {name: [getattr(part, name) for part in parts] for name in fields}
-    return Tokens(**{name: None if values[0] is None else torch.cat(values) for name, values in columns.items()})
+    joined: dict[str, Any] = {name: None if v[0] is None else torch.cat(v) for name, v in columns.items()}
+    return Tokens(**joined)
 
 
 def optimizer_step(

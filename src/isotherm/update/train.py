@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import signal
 import time
@@ -15,13 +17,17 @@ import torch
 from torch import Tensor
 
 from isotherm.errors import UserError
-from isotherm.files import json_bytes, write_whole
+from isotherm.files import json_bytes, read_json, write_whole
 from isotherm.objective.compose import method
-from isotherm.policy.model import check_model, load_policy, model_folder
+from isotherm.objective.method import Method
+from isotherm.objective.weights import truncated_importance
+from isotherm.policy.model import Policy, check_model, load_policy, model_folder
 from isotherm.records import Problem, Rollout
 from isotherm.rollout import store
 from isotherm.rollout.sampler import Sampling
 from isotherm.rollout.source import open_source
+from isotherm.tasks.files import FAMILY as FILE
+from isotherm.tasks.files import read_problems
 from isotherm.tasks.mix import parse_mix
 from isotherm.update import checkpoint, precision
 from isotherm.update.clock import Clock
@@ -56,16 +62,29 @@ def prepare(config: Config) -> None:
         raise UserError(f"The method {config.method!r} moves its knob between steps, so steps must be at least 2.")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device is cuda, but torch sees no GPU here; use --device cpu.")
-    if config.replay and not Path(config.replay, "rollouts").is_dir():
+    if config.replay:
+        check_replay(config)
+
+
+def check_replay(config: Config) -> None:
+    if not Path(config.replay, "rollouts").is_dir():
         raise UserError(f"replay is {config.replay}, which is no run folder with stored rollouts.")
+    missing = [s for s in range(1, config.steps + 1) if not store.path_of(config.replay, s).is_file()]
+    if missing:
+        raise UserError(
+            f"replay needs a stored rollout of each of the {config.steps} steps, but {config.replay} has none of step "
+            f"{missing[0]}; lower steps, or choose a run that was made with store_every=1."
+        )
 
 
 def test_sets(config: Config) -> list[Problem]:
-    """The held-out problems of the trained families (none for a user's file) and of the others."""
+    """The held-out problems of the user's file, of the trained families and of the others."""
     if not config.eval_problems:
         return []
     mixes = ("" if config.data else config.train, config.held_out)
-    return [p for mix in mixes for p in test_problems(mix, config.eval_problems, config.seed)]
+    generated = [p for mix in mixes for p in test_problems(mix, config.eval_problems, config.seed)]
+    own = read_problems(config.eval_data)[: config.eval_problems] if config.eval_data else []
+    return [*own, *generated]
 
 
 def run(config: Config, folder: RunFolder, say: Say, watch: Watch) -> None:
@@ -75,6 +94,7 @@ def run(config: Config, folder: RunFolder, say: Say, watch: Watch) -> None:
     trainer, size = build(config, folder, settings, say)
     folder.rewind(size, trainer.state["step"] if size else -1)
     if trainer.state["step"] >= config.steps:
+        checkpoint.tidy(folder.path, config.steps, config.keep)
         return say(f"The run in {folder.path} is finished already, with {config.steps} steps.")
     if not size:
         first_evaluation(trainer, folder, watch)
@@ -99,7 +119,8 @@ def steps(trainer: Trainer, folder: RunFolder, say: Say, watch: Watch, stopped: 
             with clock("eval"):
                 row |= evaluated(trainer, folder, step)
         folder.log(row)
-        if last or stopped or pace.due(step):
+        stop = bool(stopped)  # asked once: a signal after this is for the next step, which is then saved
+        if last or stop or pace.due(step):
             with clock("save"):
                 publish(trainer, folder)
             pace.saved(clock.parts["save"])
@@ -107,8 +128,8 @@ def steps(trainer: Trainer, folder: RunFolder, say: Say, watch: Watch, stopped: 
         timing["tokens_per_second"] = timing["tokens"] / timing["seconds"]
         folder.log_timing(timing)
         watch(step, row, timing)
-        if stopped and not last:
-            raise Stopped
+        if stop and not last:
+            raise Stopped(f"The run in {folder.path} was asked to stop and did so after step {step}, which is saved.")
 
 
 class Pace:
@@ -126,12 +147,14 @@ class Pace:
 
 def build(config: Config, folder: RunFolder, settings: precision.Precision, say: Say) -> tuple[Trainer, int]:
     """A trainer at its start or at its newest good checkpoint, and the size that metrics.jsonl had then."""
-    chosen, notes = method(config.method), []
+    chosen, notes = objective(config), []
     found = checkpoint.latest(folder.path, notes)
     for note in notes:
         say(note)
     name = str(found.path) if found else config.model
     policy = load_policy(name, settings.compute, config.device)
+    # Its config and tokenizer go into every checkpoint, and the one that was loaded here will be pruned.
+    policy = dataclasses.replace(policy, source=model_folder(config.model))
     optimizer = torch.optim.AdamW(
         policy.parameters().values(), lr=config.lr, betas=(config.beta1, config.beta2), eps=config.epsilon,
         weight_decay=config.weight_decay, fused=True,
@@ -147,7 +170,21 @@ def build(config: Config, folder: RunFolder, settings: precision.Precision, say:
         restore(optimizer, policy.parameters(), checkpoint.load_tensors(found.path))
         say(f"Going on from step {found.step} in {folder.path}.")
     source = open_source(config.train, config.data, config.seed)
-    return Trainer(config, chosen, policy, optimizer, source, reference, state, rules=config.model != "builtin"), size
+    rules = with_rules(config.rules, policy)
+    return Trainer(config, chosen, policy, optimizer, source, reference, state, rules), size
+
+
+def objective(config: Config) -> Method:
+    """The method, and the correction for the sampler's mismatch where it is asked for."""
+    chosen = method(config.method)
+    if not config.mismatch_cap:
+        return chosen
+    correction = functools.partial(truncated_importance, cap=config.mismatch_cap)
+    return dataclasses.replace(chosen, weights=(*chosen.weights, correction))
+
+
+def with_rules(choice: str, policy: Policy) -> bool:
+    return choice == "yes" or (choice == "auto" and not policy.knows_rules)
 
 
 def publish(trainer: Trainer, folder: RunFolder) -> None:
@@ -193,7 +230,8 @@ def evaluated(trainer: Trainer, folder: RunFolder, step: int) -> dict[str, float
         trainer.policy, problems, config.eval_samples, rule, seed=config.seed, step=step, rules=trainer.rules
     )
     store.save(folder.rollouts / f"eval-{step:06d}.parquet", trim(found))
-    return eval_metrics(found, {name for name, _ in parse_mix(config.train)}, config.eval_k)
+    trained = {FILE} if config.data else {name for name, _ in parse_mix(config.train)}
+    return eval_metrics(found, trained, config.eval_k)
 
 
 def trim(rollout: Rollout, samples: int = 4, problems: int = 8) -> Rollout:
@@ -209,7 +247,10 @@ def trim(rollout: Rollout, samples: int = 4, problems: int = 8) -> Rollout:
 def precision_of(config: Config, folder: RunFolder) -> precision.Precision:
     """Measured once in the life of a run; a resumed run keeps what it began with."""
     if folder.environment.exists():
-        return precision.Precision(**json.loads(folder.environment.read_text())["precision"])
+        try:
+            return precision.Precision(**json.loads(folder.environment.read_text())["precision"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{folder.environment} is damaged; choose another folder with --out.") from None
     shape = json.loads((model_folder(config.model) / "config.json").read_text())
     chosen = precision.choose(config.dtype, config.threads, int(shape.get("hidden_size") or 512), config.device)
     write_whole(folder.environment, json.dumps({"precision": chosen._asdict(), **describe()}, indent=2) + "\n")
@@ -221,8 +262,8 @@ def claim(config: Config, folder: RunFolder) -> None:
     settings = as_dict(config)
     if folder.config.exists():
         try:
-            there = json.loads(folder.config.read_text(encoding="utf-8"))
-        except ValueError:
+            there = read_json(folder.config)
+        except UserError:
             raise UserError(f"{folder.config} is damaged; choose another folder with --out.") from None
         other = [name for name in settings if name not in FREE and there.get(name) != settings[name]]
         if other:
@@ -238,8 +279,9 @@ def claim(config: Config, folder: RunFolder) -> None:
 def not_finite(error: NonFinite, trainer: Trainer, folder: RunFolder) -> str:
     step = trainer.state["step"] + 1
     return (
-        f"Step {step} stopped, because the {error.what} is not finite; nothing of it was saved, and the last checkpoint in "
-        f"{folder.checkpoints} is good. Lower lr, or let such updates be passed over with --nonfinite skip."
+        f"Step {step} stopped, because the {error.what} is not finite; nothing of it was saved, and the last "
+        f"checkpoint in {folder.checkpoints} is good. Lower lr, or let such updates be passed over with "
+        "--nonfinite skip."
     )
 
 
