@@ -63,7 +63,7 @@ PATTERN = (
     *("updating", ELSE, "sampling", "publishing", "time"),
 )
 OWN = ("timings.jsonl", "environment.json", "report.html", "lock")  # may differ between two runs
-AGAIN, LIMIT = 0.3, 120.0  # how often a run is killed once more; seconds after which a run counts as stuck
+AGAIN, LIMIT = 0.3, 120.0  # how often a run is killed once more; seconds of processor time after which it is stuck
 
 
 class Place(NamedTuple):
@@ -124,7 +124,7 @@ class Bench:
     def child(self, place: Place | None) -> None:
         status = 1
         try:
-            signal.alarm(int(LIMIT))
+            signal.setitimer(signal.ITIMER_PROF, LIMIT)
             watcher = Watcher(self.board, place)
             sys.setprofile(watcher if place else None)  # an undisturbed run is spared its cost
             train(**self.settings, quiet=True)
@@ -195,6 +195,7 @@ class Bench:
             if status == 0:
                 break
             if status != -signal.SIGKILL:
+                print(f"the run ended with status {status} while {phase}", file=sys.stderr)
                 self.kills += [(w, False, n) for w, n in zip([*where, phase], [*lost, 0], strict=True)]
                 return
             where, lost = [*where, phase], [*lost, before + steps - saved(self.folder)]
@@ -223,7 +224,7 @@ class Bench:
             time.sleep(self.rng.uniform(0, self.seconds / 2))
             process.kill()
         lost = rows(self.folder) - saved(self.folder)
-        again = subprocess.run(call, stdout=subprocess.DEVNULL, timeout=LIMIT)
+        again = subprocess.run(call, stdout=subprocess.DEVNULL)
         if process.returncode == -signal.SIGKILL:
             self.kills.append(("the command", again.returncode == 0 and self.same(), lost))
 

@@ -135,7 +135,7 @@ def test_help_names_every_command_and_every_setting(capsys):
         ("metrics --all", "unrecognized arguments: --all"),
         ("pretrain", "the following arguments are required: out"),
         ("pretrain m --steps -1", "'-1' is no whole number"),
-        ("pretrain m --threads many", "'many' is no whole number"),
+        ("pretrain m --steps many", "'many' is no whole number"),
         ("pretrain .", "exists and is not empty"),
     ],
 )

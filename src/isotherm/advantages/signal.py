@@ -22,6 +22,7 @@ def has_signal(rollout: Rollout) -> np.ndarray:
     number = np.unique(rollout.group, return_inverse=True)[1]
     count = number.max() + 1 if len(number) else 0
     low, high = np.full(count, np.inf), np.full(count, -np.inf)
-    np.minimum.at(low, number, rollout.reward)
-    np.maximum.at(high, number, rollout.reward)
+    with np.errstate(invalid="ignore"):  # a NaN is named by `update/finite.py`
+        np.minimum.at(low, number, rollout.reward)
+        np.maximum.at(high, number, rollout.reward)
     return ~(low == high)[number]
