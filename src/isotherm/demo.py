@@ -53,8 +53,12 @@ def launch(config: Config, folder: Path, arguments: list[str]) -> subprocess.Pop
     own = ["--method", config.method, "--threads", "1", "--out", str(folder)]
     command = [sys.executable, "-m", "isotherm", "train", *arguments, *own]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with folder.with_suffix(".log").open("w") as log:
+    with log_of(folder).open("w") as log:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+
+def log_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.log")
 
 
 def finish(processes: list[subprocess.Popen[Any]]) -> None:
@@ -68,6 +72,6 @@ def finish(processes: list[subprocess.Popen[Any]]) -> None:
 
 def failure(folders: list[Path], processes: list[subprocess.Popen[Any]]) -> str:
     folder = next(f for f, p in zip(folders, processes, strict=True) if p.returncode)
-    log = folder.with_suffix(".log")
+    log = log_of(folder)
     lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
     return f"The arm in {folder} ended early: {lines[-1].removeprefix('isotherm: ')} (its output is in {log})"

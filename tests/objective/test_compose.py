@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from isotherm.advantages import estimators
 from isotherm.errors import UserError
 from isotherm.objective import normalizers, surrogates
-from isotherm.objective.compose import method
+from isotherm.objective.compose import inert, method
 from isotherm.objective.factors import bare
 from isotherm.objective.method import Method
 from isotherm.objective.page import explain, table
@@ -121,3 +121,9 @@ def test_the_table_and_the_pages_are_made_from_the_rows():
         assert all(f"{p} = " in page for p in row.parameters)
     assert "updates = 1" in explain("kl_cov")
     assert "updates = 1" not in explain("par")
+
+
+def test_what_changes_nothing_on_policy_says_so():
+    (sentence,) = inert("par + kl_cov", updates=1)
+    assert sentence.startswith("kl_cov changes nothing with one update per rollout")
+    assert inert("par + kl_cov", updates=2) == inert("par", updates=1) == []

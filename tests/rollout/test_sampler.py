@@ -134,12 +134,12 @@ def test_it_stops_early_when_all_have_finished(policy: Policy, monkeypatch: pyte
         return advance(self, cache, ids)
 
     monkeypatch.setattr(Decoder, "advance", counted)
-    out = drawn(ending(policy, *range(0, 99, 3)), Sampling(200), n=32, prompts=PROMPTS)
+    out = drawn(ending(policy, *range(0, 99, 3)), Sampling(200), n=128, prompts=PROMPTS)
     longest = int(out.length.max())
     assert out.finished.all()
     assert out.ids.shape[1] == longest < 200
     assert len(sizes) == longest - 1
-    assert sizes[-1] < sizes[0] / 4
+    assert sizes[-1] <= sizes[0] / 4
     drawn(ending(policy, *range(99)), Sampling(200), n=4)
     assert len(sizes) == longest - 1  # the first token ended them all
 

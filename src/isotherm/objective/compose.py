@@ -38,6 +38,18 @@ def method(expression: str) -> Method:
     return Method(name=expression.strip(), **slots)
 
 
+def inert(expression: str, updates: int) -> list[str]:
+    """A sentence for each term that changes nothing in this setting."""
+    if updates > 1:
+        return []
+    return [
+        f"{row.name} changes nothing with one update per rollout, because the policy that is updated is the one that "
+        "sampled; use --updates 2 or more."
+        for row, _ in parse(expression)
+        if row.needs_updates
+    ]
+
+
 def default_surrogate(terms: list[tuple[Row, Slots]]) -> Slots:
     """The surrogate that a covariance method was published with, where no other term brings one."""
     found = {row.name: filled["default_surrogate"] for row, filled in terms if "default_surrogate" in filled}

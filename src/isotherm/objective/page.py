@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from isotherm.objective.compose import method, row_named
-from isotherm.objective.factors import FACTORS
+from isotherm.objective.factors import FACTORS, Part, bare
 from isotherm.objective.published import ROWS
 
 
@@ -28,13 +28,12 @@ def explain(name: str) -> str:
         lines.append(f"knob: {row.knob}")
     if row.needs_updates:
         lines.append("It changes nothing when each rollout is used for a single update (updates = 1).")
-    equations = [inspect.getdoc(part) or "" for part in parts(name)]
+    equations = [(inspect.getdoc(part) or "").partition(">>>")[0] for part in parts(name)]
     return "\n".join([*lines, "equations:", *(f"  {' '.join(text.split())}" for text in equations)])
 
 
-def parts(name: str):
-    from isotherm.objective.factors import bare
-
+def parts(name: str) -> list[Part]:
+    """The functions that a method is made of."""
     built = method(name)
     slots = [built.advantage, *built.on_batch, built.surrogate, *(p.cost for p in built.penalties)]
     return list(dict.fromkeys(bare(part) for part in slots))

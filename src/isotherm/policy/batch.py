@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+ROUND = 64
+
 
 @dataclass(frozen=True)
 class Head:
@@ -62,7 +64,8 @@ class Batch:
         grid = torch.cat((torch.where(prompt, prompt_slots, 0).flatten(), torch.where(fed, fed_slots, 0).flatten()))
         ids = torch.cat((self.prompts[prompt], self.responses[:, :-1][fed]))
         position = torch.cat((self.prompt_positions()[prompt], self.response_positions()[fed]))
-        return Packing(ids, position, grid, torch.cat((prompt.flatten(), fed.flatten())).nonzero().squeeze(1), states)
+        places = torch.cat((prompt.flatten(), fed.flatten())).nonzero().squeeze(1)
+        return Packing(*(rounded_up(x) for x in (ids, position)), grid, rounded_up(places), states)
 
     def prompt_mask(self, dtype: torch.dtype) -> Tensor:
         """[G, 1, P, P] to add to scores: causal, blind to padding (which sees itself, so that softmax is finite)."""
@@ -81,13 +84,21 @@ class Batch:
 
 
 class Packing(NamedTuple):
-    """The tokens that are fed, without padding: those of the prompts, then those of the responses."""
+    """The tokens that are fed: of the prompts, then of the responses, then copies of place 0 up to a round number.
+
+    Products of bfloat16 matrices are compiled once for every number of rows, which costs more than the few rows more.
+    """
 
     ids: Tensor  # [N]
     position: Tensor  # [N] within prompt and response
     grid: Tensor  # [G P + R (T - 1)] the token at each place of the rectangles; unseen padding takes the first
     places: Tensor  # [N] the place of each token in the rectangles
     states: Tensor  # [response tokens] the token whose state predicts it
+
+
+def rounded_up(x: Tensor, step: int = ROUND) -> Tensor:
+    """x with zeros up to a multiple of `step` entries."""
+    return torch.nn.functional.pad(x, (0, -len(x) % step))
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

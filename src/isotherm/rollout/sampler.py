@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from isotherm.policy.batch import Batch, pad_prompts
+from isotherm.policy.batch import ROUND, Batch, pad_prompts
 from isotherm.policy.model import Policy
 from isotherm.tokens.draws import keys, uniform
 from isotherm.tokens.score import log_softmax, statistics
@@ -80,11 +80,18 @@ def sample_rows(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: 
         if not live.any() or t + 1 == room:
             return Sampled(*(x[:, : t + 1] if x.dim() == 2 else x for x in out))
         if live.float().mean() < COMPACT:
-            keep = live.nonzero().squeeze(1)
+            keep = some_of(live)
             cache.keep(keep.to(device))
-            row, chosen, live = row[keep], chosen[keep], torch.ones(len(keep), dtype=torch.bool)
+            row, chosen, live = row[keep], chosen[keep], live[keep]
         hidden = sampler.advance(cache, chosen.to(device))
     raise AssertionError("unreachable: the last position returns")
+
+
+def some_of(live: Tensor) -> Tensor:
+    """The live rows in their order, with finished ones up to a round number: see `policy/batch.py`."""
+    order = live.logical_not().to(torch.int8).argsort(stable=True)
+    count = int(live.sum())
+    return order[: min(len(live), count + -count % ROUND)].sort().values
 
 
 def draw(hidden: Tensor, head, rule: Sampling, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from isotherm.errors import UserError
 from isotherm.files import json_bytes, read_json, write_whole
-from isotherm.objective.compose import method
+from isotherm.objective.compose import inert, method
 from isotherm.objective.method import Method
 from isotherm.objective.weights import truncated_importance
 from isotherm.policy.model import Policy, check_model, load_policy, model_folder
@@ -91,6 +91,8 @@ def run(config: Config, folder: RunFolder, say: Say, watch: Watch) -> None:
     """Trains to the last step in a folder that is held already."""
     settings = precision_of(config, folder)
     settings.use()
+    for sentence in inert(config.method, config.updates):
+        say(sentence)
     trainer, size = build(config, folder, settings, say)
     folder.rewind(size, trainer.state["step"] if size else -1)
     if trainer.state["step"] >= config.steps:
