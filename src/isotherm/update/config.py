@@ -42,8 +42,8 @@ class Config:
     threads: int = setting(1, "model", "CPU threads of this run", low=1, high=1024)
 
     # problems
-    train: str = setting("countdown:2,chain:2,subset:2", "problems", "families to train on, each with a level")
-    held_out: str = setting("fill:2,ladder:2,route:2", "problems", "families that are only evaluated; empty for none")
+    train: str = setting("countdown:2", "problems", "families to train on, each with a level")
+    held_out: str = setting("fill:2,ladder:2,route:3", "problems", "families that are only evaluated; empty for none")
     data: str = setting("", "problems", "a JSON-lines file of prompts and answers to train on instead of the families")
     rules: str = setting(
         "auto",
@@ -106,7 +106,7 @@ class Config:
     micro_batch: int = setting(
         0, "update", "responses per forward and backward pass; 0 takes the whole mini-batch at once", low=0
     )
-    lr: float = setting(3e-4, "update", "learning rate of AdamW", low=0, high=1)
+    lr: float = setting(1.5e-4, "update", "learning rate of AdamW", low=0, high=1)
     schedule: str = setting(
         "constant", "update", "learning rate over the run", choices=("constant", "linear", "cosine")
     )
@@ -125,7 +125,7 @@ class Config:
 
     # evaluation
     eval_every: int = setting(
-        25, "evaluation", "steps between evaluations on held-out problems; 0 evaluates only before and after", low=0
+        50, "evaluation", "steps between evaluations on held-out problems; 0 evaluates only before and after", low=0
     )
     eval_problems: int = setting(32, "evaluation", "problems per family; 0 is off", low=0)
     eval_samples: int = setting(16, "evaluation", "responses per problem", low=1)
