@@ -65,22 +65,30 @@ class Batch:
         ids = torch.cat((self.prompts[prompt], self.responses[:, :-1][fed]))
         position = torch.cat((self.prompt_positions()[prompt], self.response_positions()[fed]))
         places = torch.cat((prompt.flatten(), fed.flatten())).nonzero().squeeze(1)
-        return Packing(*(rounded_up(x) for x in (ids, position)), grid, rounded_up(places), states)
+        return Packing(rounded_up(ids), rounded_up(position), grid, rounded_up(places), states)
+
+    def padding_mask(self, dtype: torch.dtype) -> Tensor:
+        """[G, 1, P] to add to scores against the prompt: blind to padding."""
+        return blinders(self.hidden_columns()[:, None], dtype)
 
     def prompt_mask(self, dtype: torch.dtype) -> Tensor:
-        """[G, 1, P, P] to add to scores: causal, blind to padding (which sees itself, so that softmax is finite)."""
+        """[G, P, P] to add to scores: causal, blind to padding (which sees itself, so that softmax is finite)."""
         width = self.prompts.shape[1]
         causal = torch.ones(width, width, dtype=torch.bool, device=self.prompts.device).triu(1)
         itself = torch.eye(width, dtype=torch.bool, device=self.prompts.device)
-        blind = (causal | self.hidden_columns()[:, None]) & ~itself
-        return torch.zeros(blind.shape, dtype=dtype, device=blind.device).masked_fill_(blind, -math.inf)[:, None]
+        return blinders((causal | self.hidden_columns()[:, None]) & ~itself, dtype)
 
     def response_mask(self, dtype: torch.dtype) -> Tensor:
-        """[G, 1, 1, T-1, P + T-1] to add to the scores of response tokens against prompt and response."""
+        """[R, T-1, P + T-1] to add to the scores of response tokens; [1, T-1, P + T-1] where no prompt is padded."""
         room, columns = self.responses.shape[1] - 1, self.hidden_columns()
+        columns = columns.repeat_interleave(self.n, 0) if columns.any() else columns[:1]
         causal = torch.ones(room, room, dtype=torch.bool, device=columns.device).triu(1).expand(len(columns), -1, -1)
-        blind = torch.cat((columns[:, None].expand(-1, room, -1), causal), -1)
-        return torch.zeros(blind.shape, dtype=dtype, device=blind.device).masked_fill_(blind, -math.inf)[:, None, None]
+        return blinders(torch.cat((columns[:, None].expand(-1, room, -1), causal), -1), dtype)
+
+
+def blinders(blind: Tensor, dtype: torch.dtype) -> Tensor:
+    """-inf where `blind`, else 0."""
+    return torch.zeros(blind.shape, dtype=dtype, device=blind.device).masked_fill_(blind, -math.inf)
 
 
 class Packing(NamedTuple):

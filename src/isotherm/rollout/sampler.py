@@ -12,7 +12,8 @@ from torch import Tensor
 from isotherm.policy.batch import ROUND, Batch, pad_prompts
 from isotherm.policy.model import Policy
 from isotherm.tokens.draws import keys, uniform
-from isotherm.tokens.score import log_softmax, statistics
+from isotherm.tokens.score import log_softmax
+from isotherm.tokens.stream import real
 
 ROWS = 1024  # responses sampled at once
 COMPACT = 0.75  # finished responses leave the batch when fewer than this share of it still go on
@@ -68,23 +69,26 @@ def sample_rows(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: 
     sampler, ends = policy.frozen(), torch.tensor(policy.text.ends)
     empty = torch.zeros(rows, 1, dtype=torch.int64, device=device)
     cache, hidden = sampler.start(Batch(ids, lengths, empty, empty[:, 0]), room)
-    row, live = torch.arange(rows), torch.ones(rows, dtype=torch.bool)  # the responses in the batch; those unfinished
+    u = uniform(keys(key, torch.arange(room)[:, None]))  # [room, R]
+    row, t = torch.arange(rows), 0  # the responses in the batch; some of them are finished
     for t in range(room):
-        chosen, logprob, entropy = draw(hidden, sampler.head, rule, uniform(keys(key[row], t)))
-        going = row[live]
-        for target, value in ((out.ids, chosen), (out.logprob, logprob), (out.entropy, entropy)):
-            target[going, t] = value[live]
-        ended = live & torch.isin(chosen, ends)
-        out.length[row[ended]], out.finished[row[ended]] = t + 1, True
-        live = live & ~ended
-        if not live.any() or t + 1 == room:
-            return Sampled(*(x[:, : t + 1] if x.dim() == 2 else x for x in out))
-        if live.float().mean() < COMPACT:
+        chosen, logprob, entropy = draw(hidden, sampler.head, rule, u[t, row])
+        out.ids[row, t], out.logprob[row, t], out.entropy[row, t] = chosen, logprob, entropy
+        ended = row[torch.isin(chosen, ends) & ~out.finished[row]]
+        if len(ended):
+            out.length[ended], out.finished[ended] = t + 1, True
+            live = ~out.finished[row]
             keep = some_of(live)
-            cache.keep(keep.to(device))
-            row, chosen, live = row[keep], chosen[keep], live[keep]
+            if live.float().mean() < COMPACT and len(keep) < len(row):
+                cache.keep(keep.to(device))
+                row, chosen = row[keep], chosen[keep]
+        if t + 1 == room or out.finished.all():
+            break
         hidden = sampler.advance(cache, chosen.to(device))
-    raise AssertionError("unreachable: the last position returns")
+    beyond = ~real(out.length, room)
+    for rectangle in (out.ids, out.logprob, out.entropy):
+        rectangle.masked_fill_(beyond, 0)
+    return Sampled(*(x[:, : t + 1] if x.dim() == 2 else x for x in out))
 
 
 def some_of(live: Tensor) -> Tensor:
@@ -97,12 +101,13 @@ def some_of(live: Tensor) -> Tensor:
 def draw(hidden: Tensor, head, rule: Sampling, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """One token per row by the inverse of the cumulative distribution at u, its log-prob, and the exact entropy."""
     logp = log_softmax(hidden, head.weight, head.bias, head.cap, rule.temperature)
-    p = truncate(logp.exp(), rule)
-    total = p.double().cumsum(-1)
+    p = logp.exp()
+    entropy = -(p * logp.clamp_min(torch.finfo(logp.dtype).min)).sum(-1)
+    p = truncate(p, rule)
+    total = p.cumsum(-1, dtype=torch.float64)
     mass = total[:, -1:]
-    chosen = torch.searchsorted(total, u.to(total.device)[:, None] * mass, right=True).clamp_max(p.shape[1] - 1)
-    _, entropy, *_ = statistics(logp, chosen.squeeze(1), ())
-    logprob = p.gather(1, chosen).log() - mass.log().to(p.dtype)
+    chosen = torch.searchsorted(total, u.to(total.device)[:, None] * mass, right=True).clamp_max_(p.shape[1] - 1)
+    logprob = (p.gather(1, chosen) / mass).log().to(p.dtype)
     return chosen.squeeze(1).cpu(), logprob.squeeze(1).cpu(), entropy.cpu()
 
 

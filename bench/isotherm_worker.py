@@ -1,0 +1,86 @@
+"""Isotherm's Trainer, one step at a time, on the model and the prompts that TRL gets."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from stepping import Link, Meter, reward_of
+
+LINK = Link()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+import isotherm  # noqa: E402
+from isotherm.objective.compose import method  # noqa: E402
+from isotherm.policy.model import load_policy  # noqa: E402
+from isotherm.records import Problem, Rollout  # noqa: E402
+from isotherm.rollout.source import Source  # noqa: E402
+from isotherm.update import precision  # noqa: E402
+from isotherm.update.clock import Clock  # noqa: E402
+from isotherm.update.config import Config  # noqa: E402
+from isotherm.update.loop import Trainer  # noqa: E402
+
+
+class MeterClock(Clock):
+    """The trainer's clock, with CPU seconds beside the wall's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meter = Meter()
+
+    def __call__(self, part: str):
+        return self.meter(part)
+
+
+class Hashed(Trainer):
+    """Rewards that give every group signal."""
+
+    def reward(self, rollout: Rollout) -> Rollout:
+        return dataclasses.replace(rollout, reward=np.array([reward_of(text) for text in rollout.texts]))
+
+
+def build(a: argparse.Namespace) -> tuple[Trainer, precision.Precision]:
+    """The trainer as `isotherm train` builds it, in the asked precision of products."""
+    config = Config(
+        model=str(a.model), dtype=a.dtype, prompts=a.prompts, group=a.group, max_new=a.new, updates=1, signal="keep",
+        lr=a.lr, steps=10**6,
+    )  # fmt: skip
+    chosen = precision.choose(a.dtype, 1, a.width, "cpu")
+    chosen.use()
+    policy = load_policy(config.model, chosen.compute)
+    optimizer = torch.optim.AdamW(
+        policy.parameters().values(), lr=config.lr, betas=(config.beta1, config.beta2), eps=config.epsilon,
+        weight_decay=config.weight_decay, fused=True,
+    )  # fmt: skip
+    lines = (a.model / "prompts.txt").read_text().splitlines()
+    rows = [Problem(family="file", level=0, key=line, prompt=line, data={"answer": "0"}) for line in lines]
+    state = {"step": 0, "next_problem": 0, "control": {}}
+    return Hashed(config, method(config.method), policy, optimizer, Source((), 0, rows), None, state), chosen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"))
+    parser.add_argument("--lr", type=float)
+    for name in ("prompts", "group", "new", "width"):
+        parser.add_argument(f"--{name}", type=int)
+    a = parser.parse_args()
+    torch.manual_seed(0)
+    trainer, chosen = build(a)
+    count = sum(p.numel() for p in trainer.policy.parameters().values())
+    versions = {"torch": torch.__version__, "isotherm": isotherm.__version__}
+    LINK.tell(parameters=count, matmul=chosen.matmul, versions=versions)
+    while True:
+        LINK.wait()
+        clock = MeterClock()
+        with clock.meter("step"):
+            _, rollout = trainer.step(clock)
+        LINK.tell(parts=clock.meter.step_parts(), lengths=sorted(set(rollout.length.tolist())))
+
+
+if __name__ == "__main__":
+    main()
