@@ -17,7 +17,7 @@ from isotherm.report.watch import watch
 from isotherm.runs import load_run
 from isotherm.update.config import Config, override
 
-BASE, OTHER = "grpo", "par(target=0.3)"
+BASE, OTHER = "grpo", "kl_cov(k=0.2, beta=3)"
 
 
 def arms(config: Config) -> list[Config]:

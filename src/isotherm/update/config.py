@@ -101,7 +101,7 @@ class Config:
     )
 
     # update
-    steps: int = setting(100, "update", "rollouts to train on", low=1)
+    steps: int = setting(140, "update", "rollouts to train on", low=1)
     updates: int = setting(4, "update", "optimizer steps per rollout (mini-batches)", low=1)
     micro_batch: int = setting(
         0, "update", "responses per forward and backward pass; 0 takes the whole mini-batch at once", low=0
