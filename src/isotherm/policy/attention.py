@@ -24,12 +24,15 @@ class Cache:
 
     def keep(self, rows: Tensor) -> None:
         """Only these responses go on."""
+        width = self.mask.shape[2] if self.prompt else 0
         for layer, old in enumerate(self.own):
-            new = old.new_empty(2, len(rows), *old.shape[2:])
-            new[:, :, :, : self.used] = old[:, rows, :, : self.used]
-            self.own[layer] = torch.cat((self.prompt[layer][:, rows // self.n], new), 3) if self.prompt else new
+            new = old.new_empty(2, len(rows), old.shape[2], width + old.shape[3], old.shape[4])
+            if self.prompt:
+                new[:, :, :, :width] = self.prompt[layer][:, rows // self.n]
+            new[:, :, :, width : width + self.used] = old[:, rows, :, : self.used]
+            self.own[layer] = new
         self.mask = self.mask[rows // self.n]
-        self.used += self.mask.shape[2] if self.prompt else 0
+        self.used += width
         self.prompt, self.position, self.n = [], self.position[rows], 1
 
     def attend(self, layer: int, q: Tensor, k_v: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from isotherm.tokens.score import log_softmax
 from isotherm.tokens.stream import real
 
 ROWS = 1024  # responses sampled at once
-COMPACT = 0.75  # finished responses leave the batch when fewer than this share of it still go on
+COMPACT = 0.5  # finished responses leave the batch when fewer than this share of it still go on
 
 
 @dataclass(frozen=True)

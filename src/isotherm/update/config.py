@@ -55,7 +55,7 @@ class Config:
     # rollout
     prompts: int = setting(32, "rollout", "problems per step", low=1)
     group: int = setting(8, "rollout", "responses per problem", low=1)
-    max_new: int = setting(64, "rollout", "longest response, in tokens", low=1)
+    max_new: int = setting(48, "rollout", "longest response, in tokens", low=1)
     temperature: float = setting(1.0, "rollout", "sampling temperature", low=1e-3, high=100)
     top_p: float = setting(
         1.0, "rollout", "sample from the smallest set of tokens with this probability; 1 is off", low=1e-6, high=1
@@ -101,7 +101,7 @@ class Config:
     )
 
     # update
-    steps: int = setting(140, "update", "rollouts to train on", low=1)
+    steps: int = setting(125, "update", "rollouts to train on", low=1)
     updates: int = setting(4, "update", "optimizer steps per rollout (mini-batches)", low=1)
     micro_batch: int = setting(
         0, "update", "responses per forward and backward pass; 0 takes the whole mini-batch at once", low=0
@@ -125,7 +125,7 @@ class Config:
 
     # evaluation
     eval_every: int = setting(
-        50, "evaluation", "steps between evaluations on held-out problems; 0 evaluates only before and after", low=0
+        65, "evaluation", "steps between evaluations on held-out problems; 0 evaluates only before and after", low=0
     )
     eval_problems: int = setting(32, "evaluation", "problems per family; 0 is off", low=0)
     eval_samples: int = setting(16, "evaluation", "responses per problem", low=1)
