@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trace = "--traceback" in arguments
     arguments = [a for a in arguments if a != "--traceback"]
     try:
-        return dispatch(arguments)
+        code = dispatch(arguments)
+        sys.stdout.flush()  # a closed pipe shows here, not when Python ends
+        return code
     except UserError as error:
         if trace:
             raise
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("isotherm: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
