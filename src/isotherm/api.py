@@ -19,21 +19,22 @@ def train(config: Config | None = None, *, quiet: bool = False, **overrides: Any
 
     Settings are those of `Config`; keyword arguments replace those of `config`.
     """
-    from isotherm.update import precision
+    from isotherm.update import precision, setup
     from isotherm.update import train as trainer
+    from isotherm.update.folder import RunFolder
 
     config = override(config or Config(), overrides)
-    folder = trainer.RunFolder(folder_of(config))
-    trainer.prepare(config)
+    folder = RunFolder(folder_of(config))
+    setup.prepare(config)
     with ExitStack() as stack:
         stack.enter_context(full_disk(folder.path))
         stack.enter_context(folder)
         stack.enter_context(precision.kept())
-        trainer.claim(config, folder)
+        setup.claim(config, folder)
         sinks = open_sinks(config.sinks, folder.path, as_dict(config))
         for sink in sinks:
             stack.callback(sink.close)
-        settings = trainer.precision_of(config, folder)
+        settings = setup.precision_of(config, folder)
         say = (lambda _: None) if quiet else (lambda text: print(text, flush=True))
         say(f"{folder.path}: {config.method}, seed {config.seed}, {settings.threads} thread(s), {settings.reason}")
         live = None if quiet else stack.enter_context(Live(config.steps, config.method))
@@ -44,7 +45,7 @@ def train(config: Config | None = None, *, quiet: bool = False, **overrides: Any
             if live is not None:
                 live.update(step, row, timing)
 
-        trainer.run(config, folder, say, watch)
+        trainer.run(config, folder, settings, say, watch)
         run = load_run(folder.path)
         run.report()
     return run

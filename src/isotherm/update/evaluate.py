@@ -11,8 +11,10 @@ from isotherm.policy.model import Policy
 from isotherm.records import Problem, Rollout, Verdict
 from isotherm.rollout.collect import collect
 from isotherm.rollout.sampler import Sampling
+from isotherm.tasks.files import read_problems
 from isotherm.tasks.mix import parse_mix
 from isotherm.tasks.problems import problem_set
+from isotherm.update.config import Config
 
 SALT = 7_919  # evaluation draws never coincide with training draws
 
@@ -53,3 +55,23 @@ def eval_metrics(rollout: Rollout, trained: set[str], k: Sequence[int]) -> dict[
 def by_problem(correct: np.ndarray, group: np.ndarray) -> np.ndarray:
     """[problems, samples]."""
     return correct.reshape(len(np.unique(group)), -1)
+
+
+def test_sets(config: Config) -> list[Problem]:
+    """The held-out problems of the user's file, of the trained families and of the others."""
+    if not config.eval_problems:
+        return []
+    mixes = ("" if config.data else config.train, config.held_out)
+    generated = [p for mix in mixes for p in test_problems(mix, config.eval_problems, config.seed)]
+    own = read_problems(config.eval_data)[: config.eval_problems] if config.eval_data else []
+    return [*own, *generated]
+
+
+def trim(rollout: Rollout, samples: int = 4, problems: int = 8) -> Rollout:
+    """The first responses to the first problems of each family: enough to read."""
+    rank: dict[str, int] = {}
+    place = []
+    for p in rollout.problems:
+        place.append(rank.get(p.family, 0))
+        rank[p.family] = place[-1] + 1
+    return rollout.rows((rollout.sample < samples) & (np.array(place)[rollout.group] < problems))

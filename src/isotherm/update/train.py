@@ -4,41 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from isotherm.errors import UserError
-from isotherm.files import json_bytes, read_json, write_whole
 from isotherm.objective.compose import inert, method
 from isotherm.objective.method import Method
 from isotherm.objective.weights import truncated_importance
-from isotherm.policy.model import Policy, check_model, load_policy, model_folder
-from isotherm.records import Problem, Rollout
+from isotherm.policy.model import Policy, load_policy, model_folder
 from isotherm.rollout import store
 from isotherm.rollout.sampler import Sampling
 from isotherm.rollout.source import open_source
 from isotherm.tasks.files import FAMILY as FILE
-from isotherm.tasks.files import read_problems
 from isotherm.tasks.mix import parse_mix
 from isotherm.update import checkpoint, precision
 from isotherm.update.clock import Clock
-from isotherm.update.config import Config, as_dict
-from isotherm.update.environment import describe
-from isotherm.update.evaluate import eval_metrics, evaluate, test_problems
+from isotherm.update.config import Config
+from isotherm.update.evaluate import eval_metrics, evaluate, test_sets, trim
 from isotherm.update.finite import NonFinite
 from isotherm.update.folder import RunFolder
 from isotherm.update.loop import Trainer, wants_reference
 
-FREE = ("out", "keep", "save_every", "sinks")  # settings that may differ when a run goes on
 SHARE = 0.05  # of the time that automatic checkpoints may cost
 
 Say = Callable[[str], None]
@@ -49,47 +41,8 @@ class Stopped(Exception):
     """The run was asked to stop, and can go on from its checkpoint."""
 
 
-def prepare(config: Config) -> None:
-    """Every mistake that can be seen without loading a model raises its sentence here."""
-    chosen = method(config.method)
-    source = open_source(config.train, config.data, config.seed)
-    source.problems(0, 1)
-    test_sets(config)
-    check_model(config.model)
-    if config.reference:
-        check_model(config.reference)
-    if chosen.control is not None and config.steps < 2:
-        raise UserError(f"The method {config.method!r} moves its knob between steps, so steps must be at least 2.")
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device is cuda, but torch sees no GPU here; use --device cpu.")
-    if config.replay:
-        check_replay(config)
-
-
-def check_replay(config: Config) -> None:
-    if not Path(config.replay, "rollouts").is_dir():
-        raise UserError(f"replay is {config.replay}, which is no run folder with stored rollouts.")
-    missing = [s for s in range(1, config.steps + 1) if not store.path_of(config.replay, s).is_file()]
-    if missing:
-        raise UserError(
-            f"replay needs a stored rollout of each of the {config.steps} steps, but {config.replay} has none of step "
-            f"{missing[0]}; lower steps, or choose a run that was made with store_every=1."
-        )
-
-
-def test_sets(config: Config) -> list[Problem]:
-    """The held-out problems of the user's file, of the trained families and of the others."""
-    if not config.eval_problems:
-        return []
-    mixes = ("" if config.data else config.train, config.held_out)
-    generated = [p for mix in mixes for p in test_problems(mix, config.eval_problems, config.seed)]
-    own = read_problems(config.eval_data)[: config.eval_problems] if config.eval_data else []
-    return [*own, *generated]
-
-
-def run(config: Config, folder: RunFolder, say: Say, watch: Watch) -> None:
+def run(config: Config, folder: RunFolder, settings: precision.Precision, say: Say, watch: Watch) -> None:
     """Trains to the last step in a folder that is held already."""
-    settings = precision_of(config, folder)
     settings.use()
     for sentence in inert(config.method, config.updates):
         say(sentence)
@@ -234,48 +187,6 @@ def evaluated(trainer: Trainer, folder: RunFolder, step: int) -> dict[str, float
     store.save(folder.rollouts / f"eval-{step:06d}.parquet", trim(found))
     trained = {FILE} if config.data else {name for name, _ in parse_mix(config.train)}
     return eval_metrics(found, trained, config.eval_k)
-
-
-def trim(rollout: Rollout, samples: int = 4, problems: int = 8) -> Rollout:
-    """The first responses to the first problems of each family: enough to read."""
-    rank: dict[str, int] = {}
-    place = []
-    for p in rollout.problems:
-        place.append(rank.get(p.family, 0))
-        rank[p.family] = place[-1] + 1
-    return rollout.rows((rollout.sample < samples) & (np.array(place)[rollout.group] < problems))
-
-
-def precision_of(config: Config, folder: RunFolder) -> precision.Precision:
-    """Measured once in the life of a run; a resumed run keeps what it began with."""
-    if folder.environment.exists():
-        try:
-            return precision.Precision(**json.loads(folder.environment.read_text())["precision"])
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{folder.environment} is damaged; choose another folder with --out.") from None
-    shape = json.loads((model_folder(config.model) / "config.json").read_text())
-    chosen = precision.choose(config.dtype, config.threads, int(shape.get("hidden_size") or 512), config.device)
-    write_whole(folder.environment, json.dumps({"precision": chosen._asdict(), **describe()}, indent=2) + "\n")
-    return chosen
-
-
-def claim(config: Config, folder: RunFolder) -> None:
-    """Writes the resolved config, or refuses a folder that holds a run of another one."""
-    settings = as_dict(config)
-    if folder.config.exists():
-        try:
-            there = read_json(folder.config)
-        except UserError:
-            raise UserError(f"{folder.config} is damaged; choose another folder with --out.") from None
-        other = [name for name in settings if name not in FREE and there.get(name) != settings[name]]
-        if other:
-            name = other[0]
-            raise UserError(
-                f"{folder.path} holds a run with {name} = {there.get(name)!r}, not {settings[name]!r}; "
-                "give the same settings to go on with it, or another folder with --out."
-            )
-    else:
-        write_whole(folder.config, json_bytes(settings))
 
 
 def not_finite(error: NonFinite, trainer: Trainer, folder: RunFolder) -> str:

@@ -1,0 +1,82 @@
+"""Before a model is loaded: every mistake that can be seen, the folder's claim, the machine's precision."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from isotherm.errors import UserError
+from isotherm.files import json_bytes, read_json, write_whole
+from isotherm.objective.compose import method
+from isotherm.policy.model import check_model, model_folder
+from isotherm.rollout import store
+from isotherm.rollout.source import open_source
+from isotherm.update import precision
+from isotherm.update.config import Config, as_dict
+from isotherm.update.environment import describe
+from isotherm.update.evaluate import test_sets
+from isotherm.update.folder import RunFolder
+
+FREE = ("out", "keep", "save_every", "sinks")  # settings that may differ when a run goes on
+
+
+def prepare(config: Config) -> None:
+    """Every mistake that can be seen without loading a model raises its sentence here."""
+    chosen = method(config.method)
+    source = open_source(config.train, config.data, config.seed)
+    source.problems(0, 1)
+    test_sets(config)
+    check_model(config.model)
+    if config.reference:
+        check_model(config.reference)
+    if chosen.control is not None and config.steps < 2:
+        raise UserError(f"The method {config.method!r} moves its knob between steps, so steps must be at least 2.")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is cuda, but torch sees no GPU here; use --device cpu.")
+    if config.replay:
+        check_replay(config)
+
+
+def check_replay(config: Config) -> None:
+    if not Path(config.replay, "rollouts").is_dir():
+        raise UserError(f"replay is {config.replay}, which is no run folder with stored rollouts.")
+    missing = [s for s in range(1, config.steps + 1) if not store.path_of(config.replay, s).is_file()]
+    if missing:
+        raise UserError(
+            f"replay needs a stored rollout of each of the {config.steps} steps, but {config.replay} has none of step "
+            f"{missing[0]}; lower steps, or choose a run that was made with store_every=1."
+        )
+
+
+def claim(config: Config, folder: RunFolder) -> None:
+    """Writes the resolved config, or refuses a folder that holds a run of another one."""
+    settings = as_dict(config)
+    if folder.config.exists():
+        try:
+            there = read_json(folder.config)
+        except UserError:
+            raise UserError(f"{folder.config} is damaged; choose another folder with --out.") from None
+        other = [name for name in settings if name not in FREE and there.get(name) != settings[name]]
+        if other:
+            name = other[0]
+            raise UserError(
+                f"{folder.path} holds a run with {name} = {there.get(name)!r}, not {settings[name]!r}; "
+                "give the same settings to go on with it, or another folder with --out."
+            )
+    else:
+        write_whole(folder.config, json_bytes(settings))
+
+
+def precision_of(config: Config, folder: RunFolder) -> precision.Precision:
+    """Measured once in the life of a run; a resumed run keeps what it began with."""
+    if folder.environment.exists():
+        try:
+            return precision.Precision(**json.loads(folder.environment.read_text())["precision"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{folder.environment} is damaged; choose another folder with --out.") from None
+    shape = json.loads((model_folder(config.model) / "config.json").read_text())
+    chosen = precision.choose(config.dtype, config.threads, int(shape.get("hidden_size") or 512), config.device)
+    write_whole(folder.environment, json.dumps({"precision": chosen._asdict(), **describe()}, indent=2) + "\n")
+    return chosen
