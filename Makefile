@@ -4,7 +4,7 @@ VENV ?= .venv
 JOBS ?= 2
 ARGS ?=
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+INSTALL = $(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt
 
 .PHONY: help demo test lint golden
 .DELETE_ON_ERROR:
