@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stepping import Link, Meter, reward_of
 
-LINK = Link()
+LINK = Link()  # before the imports below, which may print: it takes stdout for itself
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
