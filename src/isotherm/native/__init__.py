@@ -1,0 +1,138 @@
+"""A few functions in C, compiled when they are first wanted; without a compiler everything runs in plain PyTorch.
+
+Each has a plain twin beside the caller, and the tests hold the two together. Nothing here decides what is computed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+HERE = Path(__file__).parent
+FLAGS = (
+    "-O3 -march=native -std=gnu11 -shared -fPIC -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast "
+    "-fno-semantic-interposition -Wall -Werror=implicit-function-declaration"
+).split()
+SECONDS = 120.0  # for the compiler
+OFF = "ISOTHERM_NATIVE"  # this environment variable at 0 keeps the plain functions
+
+state = {"wanted": os.environ.get(OFF, "1") != "0"}
+
+
+class Build:
+    """The compiled functions, or the sentence that says why there are none."""
+
+    def __init__(self, functions: ctypes.CDLL | None, reason: str) -> None:
+        self.functions, self.reason = functions, reason
+
+
+def on() -> bool:
+    """Whether the compiled functions are in use; compiles them at the first call."""
+    return state["wanted"] and build().functions is not None
+
+
+def use(wanted: bool) -> None:
+    """Takes the compiled functions into use where they exist, or puts them out of use."""
+    state["wanted"] = wanted and os.environ.get(OFF, "1") != "0"
+
+
+@contextmanager
+def using(wanted: bool) -> Iterator[None]:
+    before = state["wanted"]
+    use(wanted)
+    try:
+        yield
+    finally:
+        state["wanted"] = before
+
+
+def reason() -> str:
+    """One clause for the start of a run."""
+    return f"{OFF}=0 asks for plain PyTorch" if os.environ.get(OFF, "1") == "0" else build().reason
+
+
+def fits(*tensors: Tensor | None) -> bool:
+    """Whether a compiled function can take these: dense, on the CPU, and it is in use."""
+    return on() and all(t is None or (t.device.type == "cpu" and t.is_contiguous()) for t in tensors)
+
+
+def call(name: str, *arguments: Tensor | float | None) -> int:
+    """Calls a C function: a tensor goes as its address, None as NULL, int as int64_t, float as float."""
+    return functions()[name](*map(passed, arguments))
+
+
+def functions() -> ctypes.CDLL:
+    found = build().functions
+    assert found is not None, build().reason
+    return found
+
+
+def passed(x: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_float | None:
+    if isinstance(x, Tensor):
+        return ctypes.c_void_p(x.data_ptr())
+    if x is None:
+        return ctypes.c_void_p(None)
+    return ctypes.c_float(x) if isinstance(x, float) else ctypes.c_int64(x)
+
+
+@functools.cache
+def build() -> Build:
+    """Compiles the C files of this folder into the user's cache, unless that has been done on this machine."""
+    compiler = next((c for c in (os.environ.get("CC"), "cc", "gcc", "clang") if c and shutil.which(c)), None)
+    if platform.system() != "Linux":
+        return Build(None, f"the compiled functions are for Linux, and this is {platform.system()}")
+    if compiler is None:
+        return Build(None, "there is no C compiler here")
+    for folder in (cache(), Path(tempfile.gettempdir()) / f"isotherm-{os.getuid()}"):
+        target = folder / f"native-{fingerprint(compiler)}.so"
+        try:
+            if not target.exists():
+                compile_to(compiler, target)
+            return Build(ctypes.CDLL(str(target)), f"compiled by {compiler}")
+        except (OSError, subprocess.SubprocessError) as error:
+            failure = error
+    detail = getattr(failure, "stderr", None) or failure
+    return Build(None, f"{compiler} failed: {' '.join(str(detail).split())[:300]}")
+
+
+def cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isotherm"
+
+
+def sources() -> list[Path]:
+    return sorted(p for p in HERE.iterdir() if p.suffix in (".c", ".h"))
+
+
+def fingerprint(compiler: str) -> str:
+    """Of all that decides the machine code: sources, flags, compiler, processor."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=SECONDS).stdout
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    processor = [line for line in lines if line.startswith(("model", "flags", "Features"))][:4]
+    parts = [version, *(line.encode() for line in (*processor, *FLAGS)), *(p.read_bytes() for p in sources())]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def compile_to(compiler: str, target: Path) -> None:
+    """Under another name first: a file of this name is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        out, files = Path(folder) / "native.so", [str(p) for p in sources() if p.suffix == ".c"]
+        command = [compiler, *FLAGS, *files, "-lm", "-o", str(out)]
+        subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
+        out.replace(target)
+
+
+assert torch.version is not None  # torch first: its OpenMP runtime is then the one that the compiled functions share
