@@ -1,4 +1,4 @@
-/* What the C files share: bfloat16, exp, and sums that the compiler turns into vector code.
+/* Numbers as the C files use them: bfloat16, exp, and sums that the compiler turns into vector code.
 
    Numbers travel as float or as bfloat16 (the upper half of a float); every sum is kept in float. */
 #pragma once
