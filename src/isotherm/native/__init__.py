@@ -23,7 +23,7 @@ from torch import Tensor
 HERE = Path(__file__).parent
 FLAGS = (
     "-O3 -march=native -std=gnu11 -shared -fPIC -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast "
-    "-fno-semantic-interposition -Wall -Werror=implicit-function-declaration"
+    "-mprefer-vector-width=512 -fno-semantic-interposition -Wall -Werror=implicit-function-declaration"
 ).split()
 SECONDS = 120.0  # for the compiler
 OFF = "ISOTHERM_NATIVE"  # this environment variable at 0 keeps the plain functions

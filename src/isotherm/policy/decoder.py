@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from isotherm.policy.attention import Cache, attention, by_head, spread
 from isotherm.policy.batch import Batch, Head
+from isotherm.policy.compiled import CompiledCache, can
 from isotherm.policy.kernels import gated, normal
 
 SHORT = 8  # tokens of a prompt that each response copies: to read them n times costs less than one product more
@@ -176,7 +177,7 @@ class Decoder(nn.Module):
         return attention(asking[:, :, :heads], *by_head(seen[:, :, heads:]), mask, self.kind(asking))
 
     @torch.no_grad()
-    def start(self, batch: Batch, room: int) -> tuple[Cache, Tensor]:
+    def start(self, batch: Batch, room: int) -> tuple[Cache | CompiledCache, Tensor]:
         """Runs the prompts once; returns the cache and the state that predicts the first token of each response."""
         groups, width = batch.prompts.shape
         x, turns = self.embed[batch.prompts.flatten()], self.turns(width + room)
@@ -185,14 +186,16 @@ class Decoder(nn.Module):
             qkv = self.attend_inputs(w, x, turn).unflatten(0, (groups, width))
             kept.append(torch.stack(by_head(qkv[:, :, self.shape.heads :])))
             x = self.finish_layer(w, x, self.attend(qkv, qkv, mask))
-        cache = Cache(kept, turns, batch, room)
-        if width <= SHORT:
+        cache = CompiledCache(self, kept, turns, batch, room) if can(self) else Cache(kept, turns, batch, room)
+        if isinstance(cache, Cache) and width <= SHORT:
             cache.keep(torch.arange(len(batch.responses), device=x.device))
         return cache, self.last_norm(x).view(groups, width, -1)[:, -1].repeat_interleave(batch.n, 0)
 
     @torch.no_grad()
-    def advance(self, cache: Cache, ids: Tensor) -> Tensor:
+    def advance(self, cache: Cache | CompiledCache, ids: Tensor) -> Tensor:
         """Feeds one token to each response; returns the states that predict the next."""
+        if isinstance(cache, CompiledCache):
+            return cache.advance(ids)
         x, turn, heads = self.embed[ids], cache.turns[cache.position], self.shape.heads
         for layer, w in enumerate(self.weights()):
             qkv = self.attend_inputs(w, x, turn)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from isotherm.policy.batch import ROUND, Batch, pad_prompts
+from isotherm import native
+from isotherm.policy.batch import ROUND, Batch, Head, pad_prompts
 from isotherm.policy.model import Policy
 from isotherm.tokens.draws import keys, uniform
-from isotherm.tokens.score import log_softmax
+from isotherm.tokens.score import capped, log_softmax, product
 from isotherm.tokens.stream import real
 
 ROWS = 1024  # responses sampled at once
@@ -58,37 +59,49 @@ def widen(x: Tensor, width: int) -> Tensor:
 @torch.no_grad()
 def sample_rows(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: Sampling, key: Tensor) -> Sampled:
     rows, room, device = len(prompts) * n, rule.max_new, policy.device
-    out = Sampled(
-        ids=torch.zeros(rows, room, dtype=torch.int64),
-        length=torch.full((rows,), room),
-        finished=torch.zeros(rows, dtype=torch.bool),
-        logprob=torch.zeros(rows, room),
-        entropy=torch.zeros(rows, room),
-    )
+    length, finished = torch.full((rows,), room), torch.zeros(rows, dtype=torch.bool)
     ids, lengths = pad_prompts(prompts, device)
     sampler, ends = policy.frozen(), torch.tensor(policy.text.ends)
     empty = torch.zeros(rows, 1, dtype=torch.int64, device=device)
     cache, hidden = sampler.start(Batch(ids, lengths, empty, empty[:, 0]), room)
     u = uniform(keys(key, torch.arange(room)[:, None]))  # [room, R]
+    columns = Columns(*(torch.zeros(room, rows, dtype=kind) for kind in (torch.int64, torch.float32, torch.float32)))
     row, t = torch.arange(rows), 0  # the responses in the batch; some of them are finished
     for t in range(room):
-        chosen, logprob, entropy = draw(hidden, sampler.head, rule, u[t, row])
-        out.ids[row, t], out.logprob[row, t], out.entropy[row, t] = chosen, logprob, entropy
-        ended = row[torch.isin(chosen, ends) & ~out.finished[row]]
-        if len(ended):
-            out.length[ended], out.finished[ended] = t + 1, True
-            live = ~out.finished[row]
+        drawn = draw(hidden, sampler.head, rule, u[t] if len(row) == rows else u[t, row])
+        columns.put(t, row, drawn)
+        chosen = drawn[0]
+        done = torch.isin(chosen, ends) if len(ends) > 1 else chosen == ends
+        if done.any():
+            ended = row[done & ~finished[row]]
+            length[ended], finished[ended] = t + 1, True
+            live = ~finished[row]
             keep = some_of(live)
             if live.float().mean() < COMPACT and len(keep) < len(row):
                 cache.keep(keep.to(device))
                 row, chosen = row[keep], chosen[keep]
-        if t + 1 == room or out.finished.all():
-            break
-        hidden = sampler.advance(cache, chosen.to(device))
-    beyond = ~real(out.length, room)
-    for rectangle in (out.ids, out.logprob, out.entropy):
-        rectangle.masked_fill_(beyond, 0)
-    return Sampled(*(x[:, : t + 1] if x.dim() == 2 else x for x in out))
+            if not live.any():
+                break
+        if t + 1 < room:
+            hidden = sampler.advance(cache, chosen.to(device))
+    inside = real(length, t + 1)
+    ids, logprob, entropy = (x[: t + 1].T.contiguous().masked_fill_(~inside, 0) for x in columns)
+    return Sampled(ids, length, finished, logprob, entropy)
+
+
+class Columns(NamedTuple):
+    """What was drawn, [T, R]: time first, so that a step writes what lies side by side."""
+
+    ids: Tensor
+    logprob: Tensor
+    entropy: Tensor
+
+    def put(self, t: int, row: Tensor, drawn: tuple[Tensor, Tensor, Tensor]) -> None:
+        for column, values in zip(self, drawn, strict=True):
+            if len(row) == column.shape[1]:
+                column[t] = values
+            else:
+                column[t, row] = values
 
 
 def some_of(live: Tensor) -> Tensor:
@@ -100,6 +113,8 @@ def some_of(live: Tensor) -> Tensor:
 
 def draw(hidden: Tensor, head, rule: Sampling, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """One token per row by the inverse of the cumulative distribution at u, its log-prob, and the exact entropy."""
+    if not rule.top_k and rule.top_p >= 1 and native.fits(hidden, head.weight) and hidden.dtype == torch.float32:
+        return draw_compiled(hidden, head, rule.temperature, u)
     logp = log_softmax(hidden, head.weight, head.bias, head.cap, rule.temperature)
     p = logp.exp()
     entropy = -(p * logp.clamp_min(torch.finfo(logp.dtype).min)).sum(-1)
@@ -109,6 +124,16 @@ def draw(hidden: Tensor, head, rule: Sampling, u: Tensor) -> tuple[Tensor, Tenso
     chosen = torch.searchsorted(total, u.to(total.device)[:, None] * mass, right=True).clamp_max_(p.shape[1] - 1)
     logprob = (p.gather(1, chosen) / mass).log().to(p.dtype)
     return chosen.squeeze(1).cpu(), logprob.squeeze(1).cpu(), entropy.cpu()
+
+
+def draw_compiled(hidden: Tensor, head: Head, temperature: float, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`draw` from all tokens in one pass over the logits."""
+    logits = capped(product(hidden, head.weight, head.bias), head.cap)
+    rows, vocabulary = logits.shape
+    chosen, logprob, entropy = torch.empty(rows, dtype=torch.int64), torch.empty(rows), torch.empty(rows)
+    sums = torch.empty(torch.get_num_threads(), vocabulary // 256 + 1, dtype=torch.float64)
+    native.call("draw", logits, u.contiguous(), rows, vocabulary, temperature, chosen, logprob, entropy, sums)
+    return chosen, logprob, entropy
 
 
 def truncate(p: Tensor, rule: Sampling) -> Tensor:

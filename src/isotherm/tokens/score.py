@@ -57,10 +57,11 @@ class Options(NamedTuple):
 
 def log_softmax(hidden: Tensor, weight: Tensor, bias: Tensor | None, cap: float | None, temperature: float) -> Tensor:
     """log pi of a chunk of rows, at least float32."""
-    logits = product(hidden, weight, bias)
-    if cap is not None:
-        logits = cap * torch.tanh(logits / cap)
-    return torch.log_softmax(logits / temperature, -1)
+    return torch.log_softmax(capped(product(hidden, weight, bias), cap) / temperature, -1)
+
+
+def capped(logits: Tensor, cap: float | None) -> Tensor:
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def statistics(logp: Tensor, target: Tensor, functionals: tuple[Functional, ...]) -> tuple[Tensor, ...]:

@@ -1,0 +1,61 @@
+/* One token per row from logits: see `rollout/sampler.py` for what is drawn. */
+#include "vectors.h"
+
+enum { STRETCH = 256 }; /* logits whose sum is kept, so that the search reads few numbers */
+
+/* exp((z - top) / temperature) over z, which is overwritten; *weighted gets the sum of it times its exponent. */
+static double weigh(float *z, int64_t n, float top, float slope, double *weighted) {
+    f16 sum = {0}, product = {0};
+    int64_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        f16 x = (*(f16 *)(z + i) - top) * slope, e = exp16(x);
+        u16x32 none = (u16x32)(e == 0.0f); /* 0 log 0 = 0, also where the logit is -inf */
+        *(f16 *)(z + i) = e;
+        sum += e;
+        product += (f16)((u16x32)(e * x) & ~none);
+    }
+    double total = sum16(sum), moment = sum16(product);
+    for (; i < n; i++) {
+        float x = (z[i] - top) * slope, e = fast_exp(x);
+        z[i] = e;
+        total += e;
+        moment += e == 0.0f ? 0.0f : e * x;
+    }
+    *weighted += moment;
+    return total;
+}
+
+/* logits [rows, vocabulary] become exponentials; u [rows] in [0, 1) chooses by the inverse of the cumulative
+   distribution; `sums` has room for one row's stretches of each thread. */
+void draw(float *logits, const double *u, int64_t rows, int64_t vocabulary, float temperature, int64_t *chosen,
+          float *logprob, float *entropy, double *sums) {
+    int64_t stretches = (vocabulary + STRETCH - 1) / STRETCH;
+#pragma omp parallel for schedule(static) if (rows * vocabulary > 65536)
+    for (int64_t r = 0; r < rows; r++) {
+        float *z = logits + r * vocabulary, top = z[0];
+#ifdef _OPENMP
+        double *sum = sums + omp_get_thread_num() * stretches;
+#else
+        double *sum = sums;
+#endif
+#pragma omp simd reduction(max : top)
+        for (int64_t i = 0; i < vocabulary; i++) top = z[i] > top ? z[i] : top;
+        double total = 0, moment = 0;
+        for (int64_t s = 0; s < stretches; s++) {
+            int64_t n = vocabulary - s * STRETCH < STRETCH ? vocabulary - s * STRETCH : STRETCH;
+            total += sum[s] = weigh(z + s * STRETCH, n, top, 1.0f / temperature, &moment);
+        }
+        double target = u[r] * total, before = 0;
+        int64_t s = 0;
+        while (s + 1 < stretches && before + sum[s] <= target) before += sum[s++];
+        int64_t end = (s + 1) * STRETCH < vocabulary ? (s + 1) * STRETCH : vocabulary, last = s * STRETCH;
+        for (int64_t i = s * STRETCH; i < end; i++) {
+            if (z[i] > 0.0f) last = i;
+            before += z[i];
+            if (before > target) break;
+        }
+        chosen[r] = last;
+        logprob[r] = (float)(log(z[last]) - log(total));
+        entropy[r] = (float)(log(total) - moment / total);
+    }
+}
