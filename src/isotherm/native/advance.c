@@ -37,20 +37,9 @@ static void *fresh(int64_t bytes) {
     return memory;
 }
 
-/* x / sqrt(mean(x^2) + eps), times `scale` if there is one. */
-INLINE void normal(const float *x, const float *scale, float eps, int64_t width, void *y, enum kind kind) {
-    float total = 0;
-#pragma omp simd reduction(+ : total)
-    for (int64_t i = 0; i < width; i++) total += x[i] * x[i];
-    float s = 1.0f / sqrtf(total / width + eps);
-    if (scale)
-        for (int64_t i = 0; i < width; i++) store(y, i, x[i] * s * scale[i], kind);
-    else
-        for (int64_t i = 0; i < width; i++) store(y, i, x[i] * s, kind);
-}
-
 /* (a + bi)(cos + i sin) of neighbours. */
 static void turn(float *x, const float *cosine, const float *sine, int64_t half) {
+#pragma GCC ivdep
     for (int64_t i = 0; i < half; i++) {
         float a = x[2 * i], b = x[2 * i + 1];
         x[2 * i] = a * cosine[i] - b * sine[i];
@@ -88,8 +77,7 @@ INLINE void weighted(const float *p, const void *values, int64_t count, int64_t 
     }
     for (int64_t t = 0; t < count && d < head; t++)
         for (int64_t i = d; i < head; i++)
-            out[i] += p[t] * (kind == BFLOAT ? widen(((const bf16 *)values)[t * head + i])
-                                             : ((const float *)values)[t * head + i]);
+            out[i] += p[t] * load(values, t * head + i, kind);
 }
 
 /* p = softmax of the first n of `score`, whose other entries up to a multiple of 16 become 0. */
@@ -106,10 +94,6 @@ INLINE void softmax(float *score, int64_t n) {
     for (int64_t i = 0; i < blocks; i++) total += p[i] = exp16(p[i] - top);
     f16 scale = all16(1.0f / sum16(total));
     for (int64_t i = 0; i < blocks; i++) p[i] *= scale;
-}
-
-INLINE const void *at(const void *x, int64_t i, enum kind kind) {
-    return kind == BFLOAT ? (const void *)((const bf16 *)x + i) : (const void *)((const float *)x + i);
 }
 
 /* One row: turns q and k, keeps k and v, looks at the prompt and at the row's own columns. */
@@ -141,14 +125,10 @@ INLINE void attend(const struct decoder *m, const struct layer *w, int64_t row, 
 }
 
 INLINE void add(float *x, const float *z, const float *bias, int64_t n, enum kind kind) {
-    for (int64_t i = 0; i < n; i++) x[i] += rounded(z[i] + (bias ? bias[i] : 0.0f), kind);
-}
-
-/* silu(gate) up. */
-INLINE void gated(const float *z, int64_t mlp, void *y, enum kind kind) {
-    for (int64_t i = 0; i < mlp; i++) {
-        float gate = rounded(z[i], kind), raised = rounded(z[mlp + i], kind);
-        store(y, i, gate / (1.0f + fast_exp(-gate)) * raised, kind);
+    for SIXTEEN(n) {
+        f16 more = load_some(z, i, left, FLOAT);
+        if (bias) more += load_some(bias, i, left, FLOAT);
+        store_some(x, i, left, load_some(x, i, left, FLOAT) + rounded16(more, kind), FLOAT);
     }
 }
 
@@ -160,7 +140,7 @@ INLINE void some_rows(const struct decoder *m, const int64_t *ids, float *hidden
     for (int64_t l = 0; l < m->layers; l++) {
         const struct layer *w = m->layer + l;
 #define Y(r) ((char *)s.y + (r) * s.ldy * size)
-        for (int64_t r = 0; r < rows; r++) normal(s.x + r * width, NULL, eps, width, Y(r), kind);
+        for (int64_t r = 0; r < rows; r++) normal_row(s.x + r * width, NULL, Y(r), width, eps, kind);
         product(s.y, s.ldy, w->qkv, rows, inner, width, s.z, s.ldz, kind, level);
         for (int64_t r = 0; r < rows; r++) {
             float *z = s.z + r * s.ldz;
@@ -172,12 +152,12 @@ INLINE void some_rows(const struct decoder *m, const int64_t *ids, float *hidden
         product(s.y, s.ldy, w->out, rows, width, mixed, s.z, s.ldz, kind, level);
         for (int64_t r = 0; r < rows; r++) {
             add(s.x + r * width, s.z + r * s.ldz, w->out_bias, width, kind);
-            normal(s.x + r * width, NULL, eps, width, Y(r), kind);
+            normal_row(s.x + r * width, NULL, Y(r), width, eps, kind);
             memset(Y(r) + width * size, 0, (up(width, DEPTH) - width) * size);
         }
         product(s.y, s.ldy, w->gate_up, rows, 2 * m->mlp, width, s.z, s.ldz, kind, level);
         for (int64_t r = 0; r < rows; r++) {
-            gated(s.z + r * s.ldz, m->mlp, Y(r), kind);
+            gated_row(s.z + r * s.ldz, m->mlp, Y(r), FLOAT, kind);
             memset(Y(r) + m->mlp * size, 0, (up(m->mlp, DEPTH) - m->mlp) * size);
         }
         product(s.y, s.ldy, w->down, rows, width, m->mlp, s.z, s.ldz, kind, level);
@@ -188,7 +168,7 @@ INLINE void some_rows(const struct decoder *m, const int64_t *ids, float *hidden
 #undef Y
     }
     for (int64_t r = 0; r < rows; r++)
-        normal(s.x + r * width, m->norm, eps, width, hidden + (first + r) * width, FLOAT);
+        normal_row(s.x + r * width, m->norm, hidden + (first + r) * width, width, eps, FLOAT);
 }
 
 /* ids [rows] -> hidden [rows, width]. Returns 0, or 1 where memory ran out. */

@@ -20,12 +20,57 @@ INLINE f16 widen16(const bf16 *x) {
 #endif
 }
 
+/* i counts sixteen at a time, and `left` is what is still there. */
+#define SIXTEEN(n) (int64_t i = 0, left = (n); left > 0; i += 16, left -= 16)
+
+INLINE f16 all16(float x) { return (f16){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+
+INLINE void narrow16(bf16 *out, f16 x) {
+#ifdef __AVX512BF16__
+    _mm256_storeu_si256((__m256i *)out, (__m256i)_mm512_cvtneps_pbh((__m512)x));
+#else
+    for (int i = 0; i < 16; i++) out[i] = narrow(x[i]);
+#endif
+}
+
 /* Sixteen numbers at index i of an array of either kind. */
 INLINE f16 load16(const void *x, int64_t i, enum kind kind) {
     return kind == BFLOAT ? widen16((const bf16 *)x + i) : *(const f16 *)((const float *)x + i);
 }
 
-INLINE f16 all16(float x) { return (f16){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+INLINE void store16(void *x, int64_t i, f16 value, enum kind kind) {
+    if (kind == BFLOAT)
+        narrow16((bf16 *)x + i, value);
+    else
+        *(f16 *)((float *)x + i) = value;
+}
+
+/* The same for the last `left` numbers of an array, the others being 0. */
+INLINE f16 load_some(const void *x, int64_t i, int64_t left, enum kind kind) {
+    if (left >= 16) return load16(x, i, kind);
+    f16 found = {0};
+    for (int64_t j = 0; j < left; j++)
+        found[j] = kind == BFLOAT ? widen(((const bf16 *)x)[i + j]) : ((const float *)x)[i + j];
+    return found;
+}
+
+INLINE void store_some(void *x, int64_t i, int64_t left, f16 value, enum kind kind) {
+    if (left >= 16) return store16(x, i, value, kind);
+    for (int64_t j = 0; j < left; j++) {
+        if (kind == BFLOAT)
+            ((bf16 *)x)[i + j] = narrow(value[j]);
+        else
+            ((float *)x)[i + j] = value[j];
+    }
+}
+
+/* As numbers of this kind would be read again. */
+INLINE f16 rounded16(f16 x, enum kind kind) {
+    if (kind == FLOAT) return x;
+    bf16 kept[16];
+    narrow16(kept, x);
+    return widen16(kept);
+}
 
 INLINE float sum16(f16 x) {
     float total = 0;
@@ -59,3 +104,54 @@ INLINE void store(void *x, int64_t i, float value, enum kind kind) {
 
 /* As a number of this kind would be read again. */
 INLINE float rounded(float x, enum kind kind) { return kind == BFLOAT ? widen(narrow(x)) : x; }
+
+INLINE const void *at(const void *x, int64_t i, enum kind kind) {
+    return kind == BFLOAT ? (const void *)((const bf16 *)x + i) : (const void *)((const float *)x + i);
+}
+
+INLINE void *to(void *x, int64_t i, enum kind kind) { return (void *)at(x, i, kind); }
+
+INLINE float load(const void *x, int64_t i, enum kind kind) {
+    return kind == BFLOAT ? widen(((const bf16 *)x)[i]) : ((const float *)x)[i];
+}
+
+/* One of two statements, so that the compiler sees `kind` as a constant in each. */
+#define EITHER(kind, call_b, call_f) \
+    do {                             \
+        if (kind == BFLOAT)          \
+            call_b;                  \
+        else                         \
+            call_f;                  \
+    } while (0)
+
+/* 1 / (1 + exp(-x)). */
+INLINE f16 sigmoid16(f16 x) {
+    f16 y = -x;
+    u16x32 large = (u16x32)(y > 87.0f); /* exp16 is for numbers <= 88 */
+    y = (f16)(((u16x32)y & ~large) | ((u16x32)all16(87.0f) & large));
+    return 1.0f / (1.0f + exp16(y));
+}
+
+/* y = x s with s = 1 / sqrt(mean(x^2) + eps), times `scale` where there is one. */
+INLINE void normal_row(const float *x, const float *scale, void *y, int64_t width, float eps, enum kind out) {
+    f16 total = {0};
+    for SIXTEEN(width) {
+        f16 v = load_some(x, i, left, FLOAT);
+        total += v * v;
+    }
+    float s = 1.0f / sqrtf(sum16(total) / width + eps);
+    for SIXTEEN(width) {
+        f16 v = load_some(x, i, left, FLOAT) * s;
+        if (scale) v *= load_some(scale, i, left, FLOAT);
+        store_some(y, i, left, v, out);
+    }
+}
+
+/* silu(gate) up of z = [gate, up], as numbers of `kind`. */
+INLINE void gated_row(const void *z, int64_t mlp, void *y, enum kind from, enum kind kind) {
+    for SIXTEEN(mlp) {
+        f16 gate = rounded16(load_some(z, i, left, from), kind);
+        f16 raised = rounded16(load_some(z, mlp + i, left, from), kind);
+        store_some(y, i, left, gate * sigmoid16(gate) * raised, kind);
+    }
+}

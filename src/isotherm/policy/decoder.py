@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from isotherm.policy.attention import Cache, attention, by_head, spread
 from isotherm.policy.batch import Batch, Head
-from isotherm.policy.compiled import CompiledCache, can
+from isotherm.policy import compiled_decoding, compiled_hidden
+from isotherm.policy.compiled_decoding import CompiledCache
 from isotherm.policy.kernels import gated, normal
+from isotherm.policy.weights import Weights
 
 SHORT = 8  # tokens of a prompt that each response copies: to read them n times costs less than one product more
 
@@ -55,18 +57,6 @@ class Layer(nn.Module):
         self.down = nn.Parameter(torch.empty(s.width, s.mlp))
 
 
-class Weights(NamedTuple):
-    """A layer's matrices as they are multiplied, in the compute precision: the norms' scales and q's
-    1 / sqrt(head_width) folded in, and the two numbers that the rotary embedding turns side by side."""
-
-    qkv: Tensor
-    qkv_bias: Tensor | None
-    out: Tensor
-    out_bias: Tensor | None
-    gate_up: Tensor
-    down: Tensor
-
-
 class Decoder(nn.Module):
     """log-probabilities come from `hidden` and `head`; sampling from `start` and `advance`."""
 
@@ -96,17 +86,15 @@ class Decoder(nn.Module):
         return Head(self.embed if self.lm_head is None else self.lm_head)
 
     def weights(self) -> list[Weights]:
-        return self.ready or [self.prepare(layer) for layer in self.layers]
+        return self.ready or [self.cast_all(self.prepare(layer)) for layer in self.layers]
 
     def prepare(self, layer: Layer) -> Weights:
-        return Weights(
-            self.cast(self.turnable(layer.qkv * layer.norm1)),
-            None if layer.qkv_bias is None else self.cast(self.turnable(layer.qkv_bias)),
-            self.cast(layer.out),
-            None if layer.out_bias is None else self.cast(layer.out_bias),
-            self.cast(layer.gate_up * layer.norm2),
-            self.cast(layer.down),
-        )
+        bias = None if layer.qkv_bias is None else self.turnable(layer.qkv_bias)
+        qkv, gate_up = self.turnable(layer.qkv * layer.norm1), layer.gate_up * layer.norm2
+        return Weights(qkv, bias, layer.out, layer.out_bias, gate_up, layer.down)
+
+    def cast_all(self, w: Weights) -> Weights:
+        return Weights(*(None if x is None else self.cast(x) for x in w))
 
     def turnable(self, x: Tensor) -> Tensor:
         """Rows of q (scaled) and k with i and i + head_width / 2 of each head as neighbours; and of v."""
@@ -156,6 +144,8 @@ class Decoder(nn.Module):
 
         Everything but attention works on the real tokens alone; attention on the padded rectangles.
         """
+        if compiled_hidden.can(self):
+            return compiled_hidden.hidden(self, batch)
         (groups, width), (rows, room) = batch.prompts.shape, batch.responses[:, 1:].shape
         packed, cut = batch.packing(), groups * width
         x, turn = F.embedding(packed.ids, self.embed), self.turns(width + room)[packed.position]
@@ -186,7 +176,7 @@ class Decoder(nn.Module):
             qkv = self.attend_inputs(w, x, turn).unflatten(0, (groups, width))
             kept.append(torch.stack(by_head(qkv[:, :, self.shape.heads :])))
             x = self.finish_layer(w, x, self.attend(qkv, qkv, mask))
-        cache = CompiledCache(self, kept, turns, batch, room) if can(self) else Cache(kept, turns, batch, room)
+        cache = CompiledCache(self, kept, turns, batch, room) if compiled_decoding.can(self) else Cache(kept, turns, batch, room)
         if isinstance(cache, Cache) and width <= SHORT:
             cache.keep(torch.arange(len(batch.responses), device=x.device))
         return cache, self.last_norm(x).view(groups, width, -1)[:, -1].repeat_interleave(batch.n, 0)

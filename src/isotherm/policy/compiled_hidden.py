@@ -1,0 +1,259 @@
+"""`Decoder.hidden` with its gradient by hand: torch multiplies the matrices, `native/layers.c` does what lies between.
+
+Chunks of a few groups go through all layers one after another, so that what a layer hands on stays in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from isotherm import native
+from isotherm.policy.batch import Batch, rounded_up
+from isotherm.policy.weights import Weights
+
+if TYPE_CHECKING:
+    from isotherm.policy.decoder import Decoder
+
+TOKENS = 1024  # about so many in a chunk
+HEAD = 512  # the largest head width of the compiled functions
+
+
+def can(decoder: Decoder) -> bool:
+    """Whether the compiled functions compute this decoder."""
+    wanted = decoder.compute in (torch.float32, torch.bfloat16) and decoder.shape.head_width <= HEAD
+    return wanted and decoder.embed.dtype == torch.float32 and native.fits(decoder.embed)
+
+
+def hidden(decoder: Decoder, batch: Batch) -> Tensor:
+    weights = [x for layer in decoder.layers for x in decoder.prepare(layer)]
+    options = decoder, batch, torch.is_grad_enabled()
+    return Hidden.apply(options, decoder.embed, decoder.norm, *weights)  # pyright: ignore[reportReturnType]
+
+
+class Hidden(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, options, embed, norm, *weights):  # pyright: ignore[reportIncompatibleMethodOverride]
+        decoder, batch, keep = options
+        count = len(Weights._fields)
+        layers = [decoder.cast_all(Weights(*weights[i : i + count])) for i in range(0, len(weights), count)]
+        ctx.run = Run(decoder, layers, embed.detach(), norm.detach(), len(batch.prompts[0]) + batch.responses.shape[1])
+        found = [ctx.run.forward(chunk, keep) for chunk in chunks(decoder, batch)]
+        ctx.kept = [kept for _, kept in found]
+        return torch.cat([states for states, _ in found])
+
+    @staticmethod
+    def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
+        total = Totals(ctx.run)
+        for kept, grad in zip(ctx.kept, grads[0].split([len(k.chunk.states) for k in ctx.kept]), strict=True):
+            ctx.run.backward(kept, grad.contiguous(), total)
+        return None, total.embed, total.norm, *(x for layer in total.layers for x in layer.values())
+
+
+class Chunk(NamedTuple):
+    """Some groups of a batch; their real tokens are packed, prompts first, and followed by unused ones."""
+
+    ids: Tensor  # [N]
+    count: int  # of them are real
+    states: Tensor  # the packed token whose state predicts each response token
+    prompts: tuple[int, int]  # how many, and of how many columns
+    responses: tuple[int, int]
+    tensors: tuple[Tensor, ...]  # prompt lengths, fed tokens, first tokens: kept alive for `table`
+    table: Tensor  # struct chunk
+
+
+def chunks(decoder: Decoder, batch: Batch) -> Iterator[Chunk]:
+    (groups, width), room, n = batch.prompts.shape, batch.responses.shape[1] - 1, batch.n
+    size = max(1, TOKENS // (width + n * max(1, room)))
+    for start in range(0, groups, size):
+        g, r = slice(start, start + size), slice(start * n, (start + size) * n)
+        yield chunk_of(decoder, Batch(batch.prompts[g], batch.prompt_lengths[g], batch.responses[r], batch.lengths[r]))
+
+
+def chunk_of(decoder: Decoder, batch: Batch) -> Chunk:
+    (groups, width), rows, s = batch.prompts.shape, len(batch.responses), decoder.shape
+    longest = int(batch.lengths.max())
+    batch = Batch(batch.prompts, batch.prompt_lengths, batch.responses[:, :longest], batch.lengths)
+    room, packed = longest - 1, batch.packing()
+    fed = batch.lengths - 1
+    sizes = torch.cat((batch.prompt_lengths, fed))
+    first = sizes.cumsum(0) - sizes
+    tensors = batch.prompt_lengths.contiguous(), fed, first
+    table = [groups, batch.n, width, room, s.heads, s.kv_heads, s.head_width, *(x.data_ptr() for x in tensors)]
+    return Chunk(packed.ids, int(sizes.sum()), packed.states, (groups, width), (rows, room), tensors, torch.tensor(table))
+
+
+class Side(NamedTuple):
+    """Attention of the prompts, or of the responses: rectangles of sequences * kv_heads, in the compute precision."""
+
+    q: Tensor  # [., rep * queries, head]
+    k: Tensor  # [., columns, head]
+    v: Tensor
+    p: Tensor  # [., rep * queries, columns]
+
+
+class Kept(NamedTuple):
+    """What the backward pass reads of a layer."""
+
+    x: Tensor  # the residual stream before attention
+    sides: tuple[Side, Side]
+    mixed: Tensor  # what attention returned, packed
+    middle: Tensor  # the residual stream after attention
+    gate_up: Tensor
+
+
+class KeptChunk(NamedTuple):
+    chunk: Chunk
+    layers: list[Kept]
+    x: Tensor  # the residual stream at the end
+
+
+class Totals:
+    """Gradients, in float32, summed over the chunks."""
+
+    def __init__(self, run: Run) -> None:
+        self.embed, self.norm = torch.zeros_like(run.embed), torch.zeros_like(run.norm)
+        self.layers: list[dict[str, Tensor | None]] = [dict.fromkeys(Weights._fields) for _ in run.layers]
+
+    def add(self, layer: int, name: str, part: Tensor) -> None:
+        before = self.layers[layer][name]
+        if before is None:
+            self.layers[layer][name] = part.float()
+        else:
+            native.call("add_part", before, part, part.numel(), is_bfloat(part))
+
+    def product(self, layer: int, name: str, grad: Tensor, x: Tensor) -> None:
+        """Of y = x w^T + bias."""
+        self.add(layer, name, grad.T @ x)
+
+
+def is_bfloat(x: Tensor) -> int:
+    return int(x.dtype == torch.bfloat16)
+
+
+class Run:
+    """One pass of a decoder with these weights."""
+
+    def __init__(self, decoder: Decoder, layers: list[Weights], embed: Tensor, norm: Tensor, positions: int) -> None:
+        self.shape, self.layers, self.embed, self.norm = decoder.shape, layers, embed, norm
+        turns = decoder.turns(positions).squeeze(1)
+        self.cosine, self.sine = turns.real.contiguous(), turns.imag.contiguous()
+        self.kind = decoder.kind(embed)
+
+    def normal(self, x: Tensor, delta: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x + delta, and that normalised, in the compute precision."""
+        y = torch.empty(x.shape, dtype=self.kind)
+        out = x if delta is None else torch.empty_like(x)
+        native.call("normal_forward", x, out, delta, None, y, *x.shape, self.shape.norm_eps, is_bfloat(y), is_bfloat(y))
+        return out, y
+
+    def forward(self, chunk: Chunk, keep: bool) -> tuple[Tensor, KeptChunk]:
+        x, layers = self.embed.index_select(0, chunk.ids), []
+        delta: Tensor | None = None
+        for w in self.layers:
+            x, y = self.normal(x, delta)
+            sides, mixed = self.attention(chunk, F.linear(y, w.qkv, w.qkv_bias))
+            middle, y = self.normal(x, F.linear(mixed, w.out, w.out_bias))
+            gate_up = F.linear(y, w.gate_up)
+            opened = torch.empty(len(x), self.shape.mlp, dtype=self.kind)
+            native.call("gated_forward", gate_up, opened, *opened.shape, is_bfloat(opened))
+            if keep:
+                layers.append(Kept(x, sides, mixed, middle, gate_up))
+            x, delta = middle, F.linear(opened, w.down)
+        y, end = torch.empty_like(x), x if delta is None else torch.empty_like(x)
+        kind = 0 if delta is None else is_bfloat(delta)
+        native.call("normal_forward", x, end, delta, self.norm, y, *x.shape, self.shape.norm_eps, kind, 0)
+        return y.index_select(0, chunk.states), KeptChunk(chunk, layers, end)
+
+    def rectangles(self, chunk: Chunk, kind: torch.dtype) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Empty q, k, v of the prompts and of the responses."""
+        s, found = self.shape, []
+        for (sequences, queries), columns in (
+            (chunk.prompts, chunk.prompts[1]),
+            (chunk.responses, chunk.prompts[1] + chunk.responses[1]),
+        ):
+            rows, keys = s.heads // s.kv_heads * queries, (sequences * s.kv_heads, columns, s.head_width)
+            q = torch.empty(sequences * s.kv_heads, rows, s.head_width, dtype=kind)
+            found.append((q, torch.empty(keys, dtype=kind), torch.empty(keys, dtype=kind)))
+        return found
+
+    def attention(self, chunk: Chunk, qkv: Tensor) -> tuple[tuple[Side, Side], Tensor]:
+        """Rectangles for the backward pass, and the heads' outputs, packed."""
+        own, half = self.rectangles(chunk, self.kind), is_bfloat(qkv)
+        wide = self.rectangles(chunk, torch.float32) if half else own
+        tables = [
+            torch.tensor([*addresses(*w[:2]), *(addresses(*o[:2]) if half else (0, 0)), *addresses(o[2])])
+            for w, o in zip(wide, own, strict=True)
+        ]
+        native.call("spread", chunk.table, qkv, self.cosine, self.sine, *tables, half)
+        sides, outputs = [], []
+        for number, ((q, k, _), o) in enumerate(zip(wide, own, strict=True)):
+            scores = torch.bmm(q, k.transpose(1, 2))
+            p = torch.empty(scores.shape, dtype=self.kind)
+            native.call("softmax_forward", chunk.table, scores, p, number, half)
+            sides.append(Side(*o, p))
+            outputs.append(torch.bmm(p, o[2]))
+        mixed = torch.empty(len(qkv), self.shape.heads * self.shape.head_width, dtype=self.kind)
+        mixed[chunk.count :] = 0
+        native.call("carry_heads", chunk.table, mixed, *outputs, 1, half)
+        return (sides[0], sides[1]), mixed
+
+    def attention_back(self, chunk: Chunk, sides: tuple[Side, Side], grad: Tensor) -> Tensor:
+        """From the gradient of the heads' outputs to that of q, k, v."""
+        half, outputs = is_bfloat(grad), [torch.empty_like(side.q) for side in sides]
+        native.call("carry_heads", chunk.table, grad, *outputs, 0, half)
+        tables, alive = [], []
+        for number, (side, g) in enumerate(zip(sides, outputs, strict=True)):
+            ds = torch.bmm(g, side.v.transpose(1, 2))
+            native.call("softmax_backward", chunk.table, side.p, ds, number, half)
+            found = torch.bmm(ds, side.k), torch.bmm(ds.transpose(1, 2), side.q), torch.bmm(side.p.transpose(1, 2), g)
+            alive.append(found)
+            tables.append(torch.tensor(addresses(*found)))
+        s = self.shape
+        out = torch.empty(len(grad), (s.heads + 2 * s.kv_heads) * s.head_width, dtype=self.kind)
+        out[chunk.count :] = 0
+        native.call("gather", chunk.table, *tables, self.cosine, self.sine, out, half)
+        return out
+
+    def normal_back(self, x: Tensor, dy: Tensor, g: Tensor, copy: Tensor) -> None:
+        """Adds to g what comes through the norm; `copy` gets g in the compute precision."""
+        sizes = *x.shape, self.shape.norm_eps, is_bfloat(dy), is_bfloat(copy)
+        native.call("normal_backward", x, dy, None, None, g, copy, *sizes)
+
+    def backward(self, kept: KeptChunk, grad: Tensor, total: Totals) -> None:
+        chunk, x, width = kept.chunk, kept.x, self.shape.width
+        dy, g, copy = torch.zeros_like(x), torch.zeros_like(x), torch.empty(x.shape, dtype=self.kind)
+        native.call("add_rows", dy, chunk.states, grad, len(grad), width)
+        sizes = *x.shape, self.shape.norm_eps, 0, is_bfloat(copy)
+        native.call("normal_backward", x, dy, self.norm, total.norm, g, copy, *sizes)
+        for number in reversed(range(len(self.layers))):
+            self.mlp_back(number, kept.layers[number], g, copy, total)
+            self.mixing_back(number, kept.layers[number], chunk, g, copy, total)
+        native.call("add_rows", total.embed, chunk.ids, g, chunk.count, width)
+
+    def mlp_back(self, number: int, kept: Kept, g: Tensor, copy: Tensor, total: Totals) -> None:
+        w, dz = self.layers[number], torch.empty_like(kept.gate_up)
+        dy = copy @ w.down
+        opened = torch.empty_like(dy)
+        native.call("gated_backward", kept.gate_up, dy, dz, opened, *dy.shape, is_bfloat(dy))
+        total.product(number, "down", copy, opened)
+        total.product(number, "gate_up", dz, self.normal(kept.middle)[1])
+        self.normal_back(kept.middle, dz @ w.gate_up, g, copy)
+
+    def mixing_back(self, number: int, kept: Kept, chunk: Chunk, g: Tensor, copy: Tensor, total: Totals) -> None:
+        w = self.layers[number]
+        total.product(number, "out", copy, kept.mixed)
+        dqkv = self.attention_back(chunk, kept.sides, copy @ w.out)
+        total.product(number, "qkv", dqkv, self.normal(kept.x)[1])
+        for name, bias, part in (("out_bias", w.out_bias, copy), ("qkv_bias", w.qkv_bias, dqkv)):
+            if bias is not None:
+                total.add(number, name, part.sum(0, dtype=torch.float32))
+        self.normal_back(kept.x, dqkv @ w.qkv, g, copy)
+
+
+def addresses(*tensors: Tensor) -> list[int]:
+    return [x.data_ptr() for x in tensors]
