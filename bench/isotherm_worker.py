@@ -48,7 +48,7 @@ def build(a: argparse.Namespace) -> tuple[Trainer, precision.Precision]:
         model=str(a.model), dtype=a.dtype, prompts=a.prompts, group=a.group, max_new=a.new, updates=1, signal="keep",
         lr=a.lr, steps=10**6,
     )  # fmt: skip
-    chosen = precision.choose(a.dtype, 1, a.width, "cpu")
+    chosen = precision.choose(a.dtype, 1, a.width, "cpu", a.kernels)
     chosen.use()
     policy = load_policy(config.model, chosen.compute)
     optimizer = torch.optim.AdamW(
@@ -65,6 +65,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
+    parser.add_argument("--kernels", choices=("compiled", "plain"))
+    parser.add_argument("--signal", type=float, help="share of the groups that have signal")
     parser.add_argument("--lr", type=float)
     for name in ("prompts", "group", "new", "width"):
         parser.add_argument(f"--{name}", type=int)

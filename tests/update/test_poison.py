@@ -99,7 +99,8 @@ def replace_method(p: Poison, change: Callable[[Any], dict[str, Any]]) -> None:
 
 
 def sampled(p: Poison) -> None:
-    p.wrap(sampler, "log_softmax", lambda x: torch.full_like(x, p.value))
+    for logits in ("product", "log_softmax"):  # of the compiled and of the plain sampler
+        p.wrap(sampler, logits, lambda x: torch.full_like(x, p.value))
 
 
 def scored(p: Poison) -> None:

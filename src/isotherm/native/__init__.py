@@ -43,6 +43,10 @@ def on() -> bool:
     return state["wanted"] and build().functions is not None
 
 
+def wanted() -> bool:
+    return state["wanted"]
+
+
 def use(wanted: bool) -> None:
     """Takes the compiled functions into use where they exist, or puts them out of use."""
     state["wanted"] = wanted and os.environ.get(OFF, "1") != "0"

@@ -127,9 +127,14 @@ INLINE float load(const void *x, int64_t i, enum kind kind) {
 /* 1 / (1 + exp(-x)). */
 INLINE f16 sigmoid16(f16 x) {
     f16 y = -x;
-    u16x32 large = (u16x32)(y > 87.0f); /* exp16 is for numbers <= 88 */
-    y = (f16)(((u16x32)y & ~large) | ((u16x32)all16(87.0f) & large));
-    return 1.0f / (1.0f + exp16(y));
+    u16x32 large = (u16x32)(y > 80.0f); /* exp16 is for numbers <= 88 */
+    y = 1.0f + exp16((f16)(((u16x32)y & ~large) | ((u16x32)all16(80.0f) & large)));
+#ifdef __AVX512F__
+    f16 guess = (f16)_mm512_rcp14_ps((__m512)y); /* and a step of Newton's: 2^-14 becomes 2^-27 */
+    return guess * (2.0f - y * guess);
+#else
+    return 1.0f / y;
+#endif
 }
 
 /* y = x s with s = 1 / sqrt(mean(x^2) + eps), times `scale` where there is one. */

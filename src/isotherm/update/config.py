@@ -38,6 +38,12 @@ class Config:
         "precision of matrix products; auto measures which is faster here",
         choices=("auto", "float32", "bfloat16"),
     )
+    kernels: str = setting(
+        "auto",
+        "model",
+        "the model's inner loops: compiled (needs a C compiler, once), plain PyTorch, or compiled where that can be had",
+        choices=("auto", "compiled", "plain"),
+    )
     device: str = setting("cpu", "model", "where to train", choices=("cpu", "cuda"))
     threads: int = setting(1, "model", "CPU threads of this run", low=1, high=1024)
 

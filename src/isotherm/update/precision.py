@@ -11,6 +11,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from isotherm import native
+from isotherm.errors import UserError
+
 ROWS, REPEATS, EXACT, WORTH = 2048, 9, 1e-5, 1.05
 
 
@@ -21,6 +24,7 @@ class Precision(NamedTuple):
     matmul: str
     threads: int
     reason: str
+    kernels: str = "plain"
 
     @property
     def compute(self) -> torch.dtype:
@@ -29,14 +33,20 @@ class Precision(NamedTuple):
     def use(self) -> None:
         torch.set_num_threads(self.threads)
         torch.set_float32_matmul_precision(self.matmul)
+        native.use(self.kernels == "compiled")
+        if self.kernels == "compiled":
+            if not native.on():
+                raise UserError(f"This run uses compiled functions, but {native.reason()}; start it with kernels=plain.")
+            native.call("keep_memory")
 
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """A caller's own threads and precision are theirs again afterwards."""
+    """A caller's own threads, precision and functions are theirs again afterwards."""
     threads, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
     try:
-        yield
+        with native.using(native.wanted()):
+            yield
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(matmul)
@@ -49,13 +59,14 @@ def free_threads() -> int:
     return max(1, min(8, cores - round(busy)))
 
 
-def choose(dtype: str, threads: int, width: int, device: str) -> Precision:
+def choose(dtype: str, threads: int, width: int, device: str, kernels: str = "auto") -> Precision:
     """The fastest precision whose float32 is float32, or the one that was asked for."""
     threads = threads or free_threads()
     torch.set_num_threads(threads)
     if device != "cpu":
         asked = "bfloat16" if dtype == "auto" else dtype
         return Precision(asked, "highest", threads, f"{asked} on {device}")
+    functions, origin = choose_kernels(kernels)
     width = max(128, min(width, 1024))
     seconds, error = measure(width)
     faster = error < EXACT and seconds["medium"] < 0.9 * seconds["highest"]
@@ -66,7 +77,19 @@ def choose(dtype: str, threads: int, width: int, device: str) -> Precision:
         dtype = "bfloat16" if gain > WORTH else "float32"
     matmul = "medium" if faster and dtype == "float32" else "highest"
     detail = f"{times} for {ROWS} x {width} x {3 * width}; error of medium {error:.0e}"
-    return Precision(dtype, matmul, threads, f"{dtype}: {why} ({detail})")
+    return Precision(dtype, matmul, threads, f"{dtype}: {why} ({detail}); {functions} functions: {origin}", functions)
+
+
+def choose_kernels(wanted: str) -> tuple[str, str]:
+    """'compiled' or 'plain', and why."""
+    if wanted == "plain":
+        return "plain", "as asked"
+    with native.using(True):
+        if native.on():
+            return "compiled", native.reason()
+    if wanted == "compiled":
+        raise UserError(f"kernels is compiled, but {native.reason()}; choose auto or plain.")
+    return "plain", native.reason()
 
 
 def measure(width: int) -> tuple[dict[str, float], float]:

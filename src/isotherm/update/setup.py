@@ -77,6 +77,7 @@ def precision_of(config: Config, folder: RunFolder) -> precision.Precision:
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{folder.environment} is damaged; choose another folder with --out.") from None
     shape = json.loads((model_folder(config.model) / "config.json").read_text())
-    chosen = precision.choose(config.dtype, config.threads, int(shape.get("hidden_size") or 512), config.device)
+    width = int(shape.get("hidden_size") or 512)
+    chosen = precision.choose(config.dtype, config.threads, width, config.device, config.kernels)
     write_whole(folder.environment, json.dumps({"precision": chosen._asdict(), **describe()}, indent=2) + "\n")
     return chosen
