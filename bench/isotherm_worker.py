@@ -36,10 +36,14 @@ class MeterClock(Clock):
 
 
 class Hashed(Trainer):
-    """Rewards that give every group signal."""
+    """Rewards that give a share of the groups signal."""
+
+    signal: float = 1.0
 
     def reward(self, rollout: Rollout) -> Rollout:
-        return dataclasses.replace(rollout, reward=np.array([reward_of(text) for text in rollout.texts]))
+        prompts = [rollout.problems[g].prompt for g in rollout.group]
+        rewards = [reward_of(*pair, self.signal) for pair in zip(prompts, rollout.texts, strict=True)]
+        return dataclasses.replace(rollout, reward=np.array(rewards))
 
 
 def build(a: argparse.Namespace) -> tuple[Trainer, precision.Precision]:
@@ -58,7 +62,9 @@ def build(a: argparse.Namespace) -> tuple[Trainer, precision.Precision]:
     lines = (a.model / "prompts.txt").read_text().splitlines()
     rows = [Problem(family="file", level=0, key=line, prompt=line, data={"answer": "0"}) for line in lines]
     state = {"step": 0, "next_problem": 0, "control": {}}
-    return Hashed(config, method(config.method), policy, optimizer, Source((), 0, rows), None, state), chosen
+    trainer = Hashed(config, method(config.method), policy, optimizer, Source((), 0, rows), None, state)
+    trainer.signal = a.signal
+    return trainer, chosen
 
 
 def main() -> None:
@@ -66,7 +72,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
     parser.add_argument("--kernels", choices=("compiled", "plain"))
-    parser.add_argument("--signal", type=float, help="share of the groups that have signal")
+    parser.add_argument("--signal", type=float)
     parser.add_argument("--lr", type=float)
     for name in ("prompts", "group", "new", "width"):
         parser.add_argument(f"--{name}", type=int)

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-SIZES = {"0.14M": (64, 2), "0.5M": (128, 2), "1M": (128, 4), "4M": (256, 4)}  # width, layers
+SIZES = {"0.14M": (64, 2), "0.5M": (128, 2), "1M": (128, 4), "4M": (256, 4), "31M": (512, 8)}  # width, layers
 
 
 def make_model(folder: Path, width: int, layers: int) -> None:
@@ -31,8 +31,10 @@ def make_model(folder: Path, width: int, layers: int) -> None:
 
 
 def make_prompts(folder: Path, length: int) -> None:
+    """A number of four digits, then letters."""
     draw = random.Random(0)
-    lines = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=length)) for _ in range(1024)]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    lines = [f"{i:04}" + "".join(draw.choices(letters, k=length - 4)) for i in range(1024)]
     (folder / "prompts.txt").write_text("\n".join(lines) + "\n")
 
 

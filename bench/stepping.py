@@ -54,9 +54,16 @@ class Meter:
         return {"step": step, "sample": sample, "update": (step[0] - sample[0], step[1] - sample[1])}
 
 
-def reward_of(text: str) -> float:
-    """A number in [0, 1) that differs between responses, so that every group has signal and no row is skipped."""
-    return zlib.crc32(text.encode()) / 2.0**32
+def reward_of(prompt: str, text: str, signal: float) -> float:
+    """A number in [0, 1) that differs between responses, so that a group has signal; 0 for the other groups, which are
+    those of every prompt of an odd number, say, where `signal` is 0.5."""
+    return zlib.crc32(text.encode()) / 2.0**32 if has_signal(prompt, signal) else 0.0
+
+
+def has_signal(prompt: str, signal: float) -> bool:
+    """Prompts begin with their number."""
+    number = int(prompt[:4])
+    return int((number + 1) * signal) > int(number * signal)
 
 
 @dataclass

@@ -15,6 +15,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,7 +35,13 @@ TRL = {  # name: precision, float32 matrix products, attention
     "trl bf16 sdpa": ("bfloat16", "highest", "sdpa"),
     "trl bf16 eager": ("bfloat16", "highest", "eager"),
 }
-OURS = {"isotherm f32": "float32", "isotherm bf16": "bfloat16"}
+OURS = {  # name: precision, the model's inner loops
+    "isotherm f32": ("float32", "compiled"),
+    "isotherm bf16": ("bfloat16", "compiled"),
+    "plain f32": ("float32", "plain"),
+    "plain bf16": ("bfloat16", "plain"),
+}
+SIDES = {"compiled": ("isotherm f32", "isotherm bf16"), "plain PyTorch": ("plain f32", "plain bf16")}
 KINDS = {"cpu_min": (1, min), "cpu_median": (1, median), "wall_min": (0, min), "wall_median": (0, median)}
 
 
@@ -49,33 +56,34 @@ def environment() -> Path:
     return python
 
 
-def start_all(model: Path, width: int, names: list[str], verbose: bool) -> list[Worker]:
+def start_all(model: Path, width: int, names: list[str], signal: float, verbose: bool) -> list[Worker]:
     """TRL's workers and ours, which must have models of the same size."""
-    common = {"model": model, "prompts": PROMPTS, "group": GROUP, "new": NEW, "lr": LR}
+    common = {"model": model, "prompts": PROMPTS, "group": GROUP, "new": NEW, "lr": LR, "signal": signal}
     theirs, ours = [environment(), HERE / "trl_worker.py"], [sys.executable, HERE / "isotherm_worker.py"]
     chosen = [
         (name, dict(zip(("dtype", "matmul", "attention"), TRL[name], strict=True))) for name in TRL if name in names
     ]
     workers = [start(name, theirs, common | options, verbose) for name, options in chosen]
-    chosen = [(name, {"dtype": OURS[name], "width": width}) for name in OURS if name in names]
-    workers += [start(name, ours, common | options, verbose) for name, options in chosen]
+    for name in (name for name in OURS if name in names):
+        options = {"dtype": OURS[name][0], "kernels": OURS[name][1], "width": width}
+        workers.append(start(name, ours, common | options, verbose))
     counts = {w.name: w.hello["parameters"] for w in workers}
     if len(set(counts.values())) != 1:
         raise SystemExit(f"The models differ in their number of parameters: {counts}.")
     return workers
 
 
-def measure(size: str, names: list[str], rounds: int, warm: int, verbose: bool) -> dict[str, Any]:
+def measure(size: str, names: list[str], a: argparse.Namespace) -> dict[str, Any]:
     """Rounds of one step each; every round begins with another worker."""
     with tempfile.TemporaryDirectory() as folder:
         model, (width, layers) = Path(folder), SIZES[size]
         make_model(model, width, layers)
         make_prompts(model, PROMPT_LENGTH)
-        workers = start_all(model, width, names, verbose)
+        workers = start_all(model, width, names, a.signal, a.verbose)
         try:
-            for number in range(warm + rounds):
+            for number in range(a.warm + a.rounds):
                 for i in range(len(workers)):
-                    workers[(number + i) % len(workers)].step(NEW, counted=number >= warm)
+                    workers[(number + i) % len(workers)].step(NEW, counted=number >= a.warm)
         finally:
             for worker in workers:
                 worker.stop()
@@ -83,7 +91,8 @@ def measure(size: str, names: list[str], rounds: int, warm: int, verbose: bool) 
 
 
 def summary(size: str, workers: list[Worker]) -> dict[str, Any]:
-    """Seconds of each part, and TRL's best configuration over our best; best is least CPU seconds per step."""
+    """Seconds of each part, and TRL's best configuration over our best on each side; best is least CPU seconds per
+    step."""
     table = {
         w.name: {
             **w.hello,
@@ -91,13 +100,21 @@ def summary(size: str, workers: list[Worker]) -> dict[str, Any]:
         }
         for w in workers
     }
-    trl, ours = (
-        min((name for name in table if name in side), key=lambda name: table[name]["step"]["cpu_min"])
-        for side in (TRL, OURS)
-    )
-    ratios = {part: {kind: table[trl][part][kind] / table[ours][part][kind] for kind in KINDS} for part in PARTS}
-    count = workers[0].hello["parameters"]
-    return {"size": size, "parameters": count, "workers": table, "best": [trl, ours], "ratios": ratios}
+    trl = best(table, TRL)
+    sides = {}
+    for side, members in SIDES.items():
+        if ours := best(table, members):
+            ratios = {
+                part: {kind: table[trl][part][kind] / table[ours][part][kind] for kind in KINDS} for part in PARTS
+            }
+            sides[side] = {"best": [trl, ours], "ratios": ratios}
+    return {"size": size, "parameters": workers[0].hello["parameters"], "workers": table, "sides": sides}
+
+
+def best(table: dict[str, Any], names: Iterable[str]) -> str:
+    """The fastest of those that ran; '' where none did."""
+    there = [name for name in table if name in names]
+    return min(there, key=lambda name: table[name]["step"]["cpu_min"]) if there else ""
 
 
 def show(result: dict[str, Any]) -> None:
@@ -108,10 +125,17 @@ def show(result: dict[str, Any]) -> None:
         seconds = "".join(f"{row['step'][kind]:10.3f}" for kind in KINDS)
         rates = "".join(f"{TOKENS / row[part]['cpu_min']:{w},.0f}" for part, w in zip(PARTS, (10, 8, 8), strict=True))
         print(f"{name:18}{seconds}{rates}")
-    (trl, ours), ratios = result["best"], result["ratios"]
-    for kind in KINDS:
-        each = ", ".join(f"{part} {ratios[part][kind]:.2f}" for part in PARTS)
-        print(f"{trl} / {ours}, {kind.replace('_', ' ')}: {each}")
+    for side, found in result["sides"].items():
+        (trl, ours), ratios = found["best"], found["ratios"]
+        for kind in KINDS:
+            each = ", ".join(f"{part} {ratios[part][kind]:.2f}" for part in PARTS)
+            print(f"{side}: {trl} / {ours}, {kind.replace('_', ' ')}: {each}")
+
+
+def commit() -> str:
+    """Of the checkout, with a + where files differ from it."""
+    asked = ["git", "-C", str(HERE), "describe", "--always", "--dirty=+"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def processor() -> str:
@@ -126,6 +150,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="0.5M,4M", help=f"separated by commas, of {', '.join(SIZES)}")
     parser.add_argument("--rounds", type=int, default=6, help="counted steps of each worker")
     parser.add_argument("--warm", type=int, default=1, help="steps of each worker before any is counted")
+    parser.add_argument("--signal", type=float, default=1.0, help="share of the groups whose rewards differ")
     parser.add_argument("--workers", default=",".join((*TRL, *OURS)), help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="write the result here as JSON")
     parser.add_argument("--verbose", action="store_true", help="show what the workers print")
@@ -138,9 +163,18 @@ def main() -> None:
         parser.error(f"--workers needs one or more of {', '.join(TRL)} and one or more of {', '.join(OURS)}")
     if a.rounds < 1 or a.warm < 0:
         parser.error("--rounds must be at least 1 and --warm at least 0")
-    result: dict[str, Any] = {"cpu": processor(), "cores": os.cpu_count(), "threads": 1, "rounds": a.rounds}
+    if not 0 < a.signal <= 1:
+        parser.error("--signal must be above 0 and at most 1")
+    result: dict[str, Any] = {
+        "cpu": processor(),
+        "cores": os.cpu_count(),
+        "threads": 1,
+        "rounds": a.rounds,
+        "signal": a.signal,
+    }
+    result["commit"] = commit()
     result["load_before"] = os.getloadavg()
-    result["sizes"] = [measure(size, names, a.rounds, a.warm, a.verbose) for size in sizes]
+    result["sizes"] = [measure(size, names, a) for size in sizes]
     result["load_after"] = os.getloadavg()
     for part in result["sizes"]:
         show(part)

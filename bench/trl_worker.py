@@ -9,7 +9,7 @@ from typing import Any
 
 from stepping import Link, Meter, reward_of
 
-LINK = Link()
+LINK = Link()  # before the imports below, which may print: it takes stdout for itself
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
@@ -22,8 +22,8 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 class Stepper(TrainerCallback):
     """From one beginning of a step to the next, so that data loading and the trainer's own bookkeeping count."""
 
-    def __init__(self) -> None:
-        self.meter, self.lengths = Meter(), []
+    def __init__(self, signal: float) -> None:
+        self.meter, self.lengths, self.signal = Meter(), [], signal
         self.started: tuple[float, float] | None = None
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -35,9 +35,11 @@ class Stepper(TrainerCallback):
         self.meter.parts.clear()
         self.started = time.perf_counter(), time.process_time()
 
-    def reward(self, completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+    def reward(
+        self, prompts: list[str], completions: list[str], completion_ids: list[list[int]], **_: Any
+    ) -> list[float]:
         self.lengths = sorted({len(ids) for ids in completion_ids})
-        return [reward_of(text) for text in completions]
+        return [reward_of(prompt, text, self.signal) for prompt, text in zip(prompts, completions, strict=True)]
 
 
 def settings(a: argparse.Namespace) -> GRPOConfig:
@@ -47,7 +49,7 @@ def settings(a: argparse.Namespace) -> GRPOConfig:
         per_device_train_batch_size=a.prompts * a.group, num_generations=a.group, gradient_accumulation_steps=1,
         steps_per_generation=1, num_iterations=1, max_completion_length=a.new, temperature=1.0, top_p=1.0, top_k=0,
         beta=0.0, epsilon=0.2, learning_rate=a.lr, lr_scheduler_type="constant", max_grad_norm=1.0, max_steps=10**6,
-        logging_strategy="no", save_strategy="no", report_to="none", disable_tqdm=True, seed=0,
+        shuffle_dataset=False, logging_strategy="no", save_strategy="no", report_to="none", disable_tqdm=True, seed=0,
     )  # fmt: skip
 
 
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
     parser.add_argument("--attention", default="sdpa")
     parser.add_argument("--matmul", default="highest")
+    parser.add_argument("--signal", type=float)
     parser.add_argument("--lr", type=float)
     for name in ("prompts", "group", "new"):
         parser.add_argument(f"--{name}", type=int)
@@ -65,7 +68,7 @@ def main() -> None:
     torch.set_float32_matmul_precision(a.matmul)
     network = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32, attn_implementation=a.attention)
     lines = (a.model / "prompts.txt").read_text().splitlines()
-    stepper = Stepper()
+    stepper = Stepper(a.signal)
     trainer = GRPOTrainer(
         model=network,
         processing_class=AutoTokenizer.from_pretrained(a.model),
