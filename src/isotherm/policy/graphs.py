@@ -118,10 +118,11 @@ class Graphed:
     @torch.no_grad()
     def advance(self, cache: Running, ids: Tensor) -> Tensor:
         cache.fixed.ids[: cache.rows] = ids
-        if cache.rows not in self.steps:
-            step = partial(advance, self.decoder, cache.fixed, cache.rows)
-            self.steps[cache.rows] = captured(step, cache.fixed, cache.rows) if ids.is_cuda else step
-        return self.steps[cache.rows]()
+        with torch.cuda.device_of(cache.fixed.ids):
+            if cache.rows not in self.steps:
+                step = partial(advance, self.decoder, cache.fixed, cache.rows)
+                self.steps[cache.rows] = captured(step, cache.fixed, cache.rows) if cache.fixed.ids.is_cuda else step
+            return self.steps[cache.rows]()
 
 
 def advance(decoder: Decoder, fixed: Fixed, rows: int) -> Tensor:

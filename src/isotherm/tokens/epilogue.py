@@ -3,6 +3,9 @@
 A tile is [rows, columns] of hidden @ weight.T, its columns being `start` onwards of the vocabulary; sums are float32.
 """
 
+# pyright: reportGeneralTypeIssues=false
+# Outside a kernel a call of a Triton function never returns; pyright takes the calls between kernels for such.
+
 from __future__ import annotations
 
 from typing import Any, NamedTuple
@@ -118,7 +121,8 @@ def add_tile(state: Tensor, logits: Tensor, target: Tensor, start: int, how: Sof
     (rows, columns), block = logits.shape, fitting(logits)
     if rows:
         kernel: Any = add_tile_kernel[(rows,)]
-        kernel(logits, how.bias, target, state, rows, columns, start, *how.constants(), block, num_warps=WARPS)
+        with torch.cuda.device_of(logits):
+            kernel(logits, how.bias, target, state, rows, columns, start, *how.constants(), block, num_warps=WARPS)
 
 
 def finish(state: Tensor) -> Statistics:
@@ -138,9 +142,10 @@ def gradient_of_tile(
     if rows:
         kernel: Any = gradient_kernel[(rows, triton.cdiv(columns, block))]
         inputs = (logits, how.bias, target, s.top, s.log_sum, s.entropy, g1, g2)
-        kernel(*inputs, out, columns, start, *how.constants(), block, num_warps=WARPS)
+        with torch.cuda.device_of(logits):
+            kernel(*inputs, out, columns, start, *how.constants(), block, num_warps=WARPS)
     return out
 
 
 def fitting(logits: Tensor) -> int:
-    return min(BLOCK, triton.next_power_of_2(logits.shape[1]))
+    return min(BLOCK, 1 << (logits.shape[1] - 1).bit_length())

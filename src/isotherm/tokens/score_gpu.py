@@ -37,6 +37,7 @@ def rounded(size: int) -> int:
     return max(MULTIPLE, size // MULTIPLE * MULTIPLE)
 
 
+@torch.no_grad()
 def statistics(hidden: Tensor, weight: Tensor, target: Tensor, how: Softmax) -> Statistics:
     """Of all rows, by one product (G)."""
     state = [running(hidden[cut], weight, target[cut], how) for cut in cuts(len(hidden), ROWS)]
@@ -50,6 +51,7 @@ def running(hidden: Tensor, weight: Tensor, target: Tensor, how: Softmax) -> Ten
     return state
 
 
+@torch.no_grad()
 def gradients(
     hidden: Tensor, weight: Tensor, target: Tensor, how: Softmax, found: Statistics, g1: Tensor, g2: Tensor
 ) -> Gradients:
@@ -65,6 +67,7 @@ def gradients(
     return total
 
 
+@torch.no_grad()
 def statistics_and_gradients(
     hidden: Tensor, weight: Tensor, target: Tensor, how: Softmax, coefficients: Coefficients
 ) -> tuple[Statistics, Gradients]:
