@@ -166,6 +166,18 @@ def test_a_target_outside_the_vocabulary_is_nan():
     assert statistics(hidden, weight, target, Softmax()).logprob.isnan().tolist() == [True, True] + [False] * 4
 
 
+def test_strides_do_not_matter():
+    hidden, weight, target = inputs()
+    apart, g = torch.stack((target, target + 1), 1)[:, 0], torch.ones((), device=DEVICE).expand(6)
+    bias = torch.linspace(-2, 2, 2 * V, device=DEVICE)[::2]
+    found = statistics(hidden, weight, apart, Softmax(bias=bias))
+    close(found, plain(hidden, weight, target, bias=bias))
+    a = gradients(hidden, weight, apart, Softmax(bias=bias), found, g, g)
+    b = gradients(hidden, weight, target, Softmax(bias=bias.contiguous()), found, g.clone(), g.clone())
+    for x, y in zip(a, b, strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=0)
+
+
 def test_no_rows():
     data = inputs(0)
     found, total = statistics_and_gradients(*data, Softmax(), lambda s, rows: (s.logprob, s.entropy))

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from isotherm import native
 from isotherm.policy.attention import Cache, look_back_alone
 from isotherm.policy.batch import Batch, Head
 
@@ -95,7 +96,8 @@ class Graphed:
 
     @torch.no_grad()
     def start(self, batch: Batch, room: int) -> tuple[Running, Tensor]:
-        cache, states = self.decoder.start(batch, room)
+        with native.using(False):  # for a cache of tensors
+            cache, states = self.decoder.start(batch, room)
         rows = len(batch.responses)
         if cache.prompt:
             cache.keep(torch.arange(rows, device=states.device))

@@ -121,8 +121,9 @@ def add_tile(state: Tensor, logits: Tensor, target: Tensor, start: int, how: Sof
     (rows, columns), block = logits.shape, fitting(logits)
     if rows:
         kernel: Any = add_tile_kernel[(rows,)]
+        inputs = dense(logits, how.bias, target)
         with torch.cuda.device_of(logits):
-            kernel(logits, how.bias, target, state, rows, columns, start, *how.constants(), block, num_warps=WARPS)
+            kernel(*inputs, state, rows, columns, start, *how.constants(), block, num_warps=WARPS)
 
 
 def finish(state: Tensor) -> Statistics:
@@ -137,14 +138,20 @@ def gradient_of_tile(
     logits: Tensor, target: Tensor, start: int, how: Softmax, s: Statistics, g1: Tensor, g2: Tensor, kind: torch.dtype
 ) -> Tensor:
     """d loss / d logits in the operands' precision; in place where that is the logits' own."""
+    logits = logits.contiguous()
     (rows, columns), block = logits.shape, fitting(logits)
     out = logits if logits.dtype == kind else torch.empty_like(logits, dtype=kind)
     if rows:
         kernel: Any = gradient_kernel[(rows, triton.cdiv(columns, block))]
-        inputs = (logits, how.bias, target, s.top, s.log_sum, s.entropy, g1, g2)
+        inputs = dense(logits, how.bias, target, s.top, s.log_sum, s.entropy, g1.float(), g2.float())
         with torch.cuda.device_of(logits):
             kernel(*inputs, out, columns, start, *how.constants(), block, num_warps=WARPS)
     return out
+
+
+def dense(*tensors: Tensor | None) -> list[Tensor | None]:
+    """The kernels know no strides."""
+    return [None if x is None else x.contiguous() for x in tensors]
 
 
 def fitting(logits: Tensor) -> int:

@@ -128,9 +128,7 @@ class ScoreOnGPU(torch.autograd.Function):
     def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
         hidden, weight, bias, target, *found = ctx.saved_tensors
         how = ctx.how._replace(bias=None if bias is None else bias.float())
-        g1, g2 = (g.float().contiguous() for g in grads[:2])
-        kept = Statistics(*found)
-        total = gradients(hidden.to(ctx.kind), weight.to(ctx.kind), target, how, kept, g1, g2)
+        total = gradients(hidden.to(ctx.kind), weight.to(ctx.kind), target, how, Statistics(*found), grads[0], grads[1])
         grad_bias = None if bias is None or total.bias is None else total.bias.to(bias.dtype)
         return total.hidden.to(hidden.dtype), total.weight.to(weight.dtype), grad_bias, None, None, None, None
 
