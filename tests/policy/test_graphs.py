@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from isotherm.policy.batch import Batch, pad_prompts
 from isotherm.policy.decoder import Decoder
 from isotherm.policy.graphs import COLUMNS, Graphed, Running, graphed
-from models import full, tiny_shape
+from models import full, tiny_policy, tiny_shape
 
 LONG = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14], [11, 12], [13, 14, 15]]
 SHORT = [[5, 6, 7], [11, 12], [13, 14, 15]]
@@ -111,6 +113,14 @@ def test_parameters_that_moved_get_new_graphs():
     held = graphed(module, module.frozen())
     module.embed.data = module.embed.data.clone()
     assert graphed(module, module.frozen()) is not held
+
+
+def test_a_policy_on_a_gpu_samples_so(tmp_path):
+    policy = tiny_policy(tmp_path)
+    assert isinstance(policy.frozen(), Decoder)
+    there = dataclasses.replace(policy, device=torch.device("cuda"))
+    assert isinstance(there.frozen(), Graphed)
+    assert there.frozen() is there.frozen()
 
 
 def test_not_a_number_in_an_old_batch_does_not_reach_the_next():
