@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from isotherm.tokens import epilogue, score_gpu
+from isotherm.tokens import epilogue, score, score_gpu
 from isotherm.tokens.epilogue import Softmax, Statistics
 from isotherm.tokens.score_gpu import gradients, score_on_gpu, statistics, statistics_and_gradients
 
@@ -89,6 +89,18 @@ def test_gradients(options):
     for a, b in zip(slopes(on_gpu, data, *coefficients(6), **options), expected, strict=True):
         assert float(b.abs().max()) > 1e-3
         torch.testing.assert_close(a.double(), b.double(), rtol=1e-5, atol=2e-6)
+
+
+def test_score_takes_them_on_a_gpu_unless_a_functional_is_asked_for(monkeypatch):
+    data, called = inputs(), []
+    monkeypatch.setattr(score, "fits_gpu", lambda *operands: True)
+    monkeypatch.setattr(score_gpu, "statistics", lambda *a: called.append(a) or statistics(*a))
+    found = score.score(*data, **OPTIONS["everything"])
+    assert len(called) == 1
+    for name, value in plain(*data, **OPTIONS["everything"]).items():
+        torch.testing.assert_close(getattr(found, name).double(), value, rtol=2e-6, atol=2e-6)
+    score.score(*data, functionals={"likeliest": lambda logp: logp.max(-1).values})
+    assert len(called) == 1
 
 
 def test_gradient_in_forward_is_that_of_the_two_passes(monkeypatch):
