@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from isotherm.policy.batch import Batch, Head
 from isotherm.policy.decoder import Decoder
 from isotherm.policy.folder import check_weights, load_decoder, plain_shape, read_config, write_decoder
+from isotherm.policy.graphs import graphed
 from isotherm.policy.text import Text, load_text
 
 BUILTIN = Path(__file__).parent / "builtin"
@@ -49,7 +50,8 @@ class Policy:
 
     def frozen(self) -> Model:
         with torch.no_grad():
-            return self.model.frozen()
+            twin = self.model.frozen()
+            return graphed(self.module, twin) if isinstance(twin, Decoder) and self.device.type == "cuda" else twin
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Trainable parameters by name, in a fixed order."""

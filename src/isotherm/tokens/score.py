@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -42,11 +43,21 @@ def score(
     >>> round(float(s.logprob), 4), round(float(s.entropy), 4)
     (-1.3863, 1.3863)
     """
+    if not functionals and fits_gpu(hidden, weight):
+        from isotherm.tokens.score_gpu import score_on_gpu
+
+        return Scores(*score_on_gpu(hidden, weight, bias, target, float(temperature), cap), {})
     chosen = dict(functionals or {})
     names, calls = tuple(chosen), tuple(chosen.values())
     options = Options(float(temperature), cap, calls)
     logprob, entropy, s2, s2l, *extra = ScoreFunction.apply(hidden, weight, bias, target, options)
     return Scores(logprob, entropy, s2, s2l, dict(zip(names, extra, strict=True)))
+
+
+def fits_gpu(*operands: Tensor) -> bool:
+    """Whether the kernels can take these: float32 or bfloat16 on a GPU, and Triton is installed."""
+    kinds = (torch.float32, torch.bfloat16)
+    return all(x.is_cuda and x.dtype in kinds for x in operands) and find_spec("triton") is not None
 
 
 class Options(NamedTuple):
