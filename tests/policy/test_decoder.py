@@ -35,6 +35,8 @@ KINDS = {
 PROMPTS = [[5, 6, 7, 8, 9, 10], [11, 12], [13, 14, 15]]
 N, T = 2, 5
 
+pytestmark = pytest.mark.usefixtures("functions")
+
 
 def network(kind: str, folder: Path):
     """A random transformers model with random biases and norms, saved with a character tokenizer."""

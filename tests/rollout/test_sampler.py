@@ -21,6 +21,8 @@ from isotherm.tokens.score import score
 from isotherm.update.scoring import score_rows
 from models import full, rectangle, tiny_policy
 
+pytestmark = pytest.mark.usefixtures("functions")
+
 PROMPT = [10, 20, 30]
 PROMPTS = [PROMPT, [40], [50, 60, 70, 80, 90]]
 
@@ -201,6 +203,10 @@ def test_a_token_without_probability_is_never_drawn(u: float) -> None:
     from isotherm.policy.batch import Head
 
     weight = torch.tensor([[-1e4], [0.0], [1.0], [-1e4]])
-    ids, logprob, _ = sampler.draw(torch.ones(1, 1), Head(weight), Sampling(1), torch.tensor([u], dtype=torch.float64))
+    drawing = sampler.Drawing(1, 1, (2,))
+    chance = torch.tensor([[u]], dtype=torch.float64)
+    ids, ended = sampler.draw(torch.ones(1, 1), Head(weight), Sampling(1), chance, drawing, 0, torch.zeros(1).long())
     assert int(ids) in (1, 2)
-    assert torch.isfinite(logprob).all()
+    assert ended == int(drawing.finished) == int(ids == 2)
+    assert drawing.length.tolist() == [1]
+    assert torch.isfinite(drawing.logprob).all()

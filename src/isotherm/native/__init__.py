@@ -73,22 +73,26 @@ def fits(*tensors: Tensor | None) -> bool:
 
 
 def call(name: str, *arguments: Tensor | float | None) -> int:
-    """Calls a C function: a tensor goes as its address, None as NULL, int as int64_t, float as float."""
-    return functions()[name](*map(passed, arguments))
+    """Calls a C function: a tensor goes as its address, None as NULL, int as int64_t, float as float.
+
+    What a function of type void returns has no meaning.
+    """
+    return function(name)(*map(passed, arguments))
 
 
-def functions() -> ctypes.CDLL:
-    found = build().functions
-    assert found is not None, build().reason
+@functools.cache
+def function(name: str):
+    library = build().functions
+    assert library is not None, build().reason
+    found = library[name]
+    found.restype = ctypes.c_int64
     return found
 
 
-def passed(x: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_float | None:
-    if isinstance(x, Tensor):
-        return ctypes.c_void_p(x.data_ptr())
-    if x is None:
-        return ctypes.c_void_p(None)
-    return ctypes.c_float(x) if isinstance(x, float) else ctypes.c_int64(x)
+def passed(x: Tensor | float | None) -> ctypes.c_int64 | ctypes.c_float:
+    if isinstance(x, float):
+        return ctypes.c_float(x)
+    return ctypes.c_int64(x.data_ptr() if isinstance(x, Tensor) else x or 0)
 
 
 @functools.cache
@@ -137,6 +141,16 @@ def compile_to(compiler: str, target: Path) -> None:
         command = [compiler, *FLAGS, *files, "-lm", "-o", str(out)]
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
         out.replace(target)
+
+
+def keep_memory() -> bool:
+    """Keeps freed memory in the process: large temporaries of a step would otherwise go back to the system, to be mapped
+    and cleared again, page by page, in the next one. False where the C library is not glibc."""
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    return all(mallopt(*pair) for pair in ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 << 20)))
 
 
 assert torch.version is not None  # torch first: its OpenMP runtime is then the one that the compiled functions share

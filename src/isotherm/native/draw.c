@@ -25,18 +25,49 @@ static double weigh(float *z, int64_t n, float top, float slope, double *weighte
     return total;
 }
 
-/* logits [rows, vocabulary] become exponentials; u [rows] in [0, 1) chooses by the inverse of the cumulative
-   distribution; `sums` has room for one row's stretches of each thread. */
-void draw(float *logits, const double *u, int64_t rows, int64_t vocabulary, float temperature, int64_t *chosen,
-          float *logprob, float *entropy, double *sums) {
-    int64_t stretches = (vocabulary + STRETCH - 1) / STRETCH;
-#pragma omp parallel for schedule(static) if (rows * vocabulary > 65536)
+/* What is drawn, [time, responses], and who has finished when. */
+struct drawing {
+    int64_t responses, vocabulary, ends;
+    const int64_t *end; /* the ids that end a response */
+    const double *u;    /* [time, responses] in [0, 1): chooses by the inverse of the cumulative distribution */
+    int64_t *ids;
+    float *logprob, *entropy;
+    uint8_t *finished;
+    int64_t *length;
+    double *sums; /* room for one row's stretches of each thread */
+};
+
+static int64_t choose(const double *sum, const float *z, int64_t vocabulary, double target) {
+    int64_t stretches = (vocabulary + STRETCH - 1) / STRETCH, s = 0;
+    double before = 0;
+    while (s + 1 < stretches && before + sum[s] <= target) before += sum[s++];
+    int64_t end = (s + 1) * STRETCH < vocabulary ? (s + 1) * STRETCH : vocabulary, last = s * STRETCH;
+    for (int64_t i = s * STRETCH; i < end; i++) {
+        if (z[i] > 0.0f) last = i;
+        before += z[i];
+        if (before > target) break;
+    }
+    return last;
+}
+
+static int ends_with(const struct drawing *d, int64_t id) {
+    for (int64_t i = 0; i < d->ends; i++)
+        if (d->end[i] == id) return 1;
+    return 0;
+}
+
+/* Row r of the logits, which become exponentials, belongs to response row[r]. Returns how many responses ended. */
+int64_t draw(const struct drawing *d, float *logits, const int64_t *row, int64_t rows, int64_t t, float temperature,
+             int64_t *chosen) {
+    int64_t vocabulary = d->vocabulary, stretches = (vocabulary + STRETCH - 1) / STRETCH, ended = 0;
+#pragma omp parallel for schedule(static) reduction(+ : ended) if (rows * vocabulary > 65536)
     for (int64_t r = 0; r < rows; r++) {
+        int64_t response = row[r], place = t * d->responses + response;
         float *z = logits + r * vocabulary, top = z[0];
 #ifdef _OPENMP
-        double *sum = sums + omp_get_thread_num() * stretches;
+        double *sum = d->sums + omp_get_thread_num() * stretches;
 #else
-        double *sum = sums;
+        double *sum = d->sums;
 #endif
 #pragma omp simd reduction(max : top)
         for (int64_t i = 0; i < vocabulary; i++) top = z[i] > top ? z[i] : top;
@@ -45,17 +76,15 @@ void draw(float *logits, const double *u, int64_t rows, int64_t vocabulary, floa
             int64_t n = vocabulary - s * STRETCH < STRETCH ? vocabulary - s * STRETCH : STRETCH;
             total += sum[s] = weigh(z + s * STRETCH, n, top, 1.0f / temperature, &moment);
         }
-        double target = u[r] * total, before = 0;
-        int64_t s = 0;
-        while (s + 1 < stretches && before + sum[s] <= target) before += sum[s++];
-        int64_t end = (s + 1) * STRETCH < vocabulary ? (s + 1) * STRETCH : vocabulary, last = s * STRETCH;
-        for (int64_t i = s * STRETCH; i < end; i++) {
-            if (z[i] > 0.0f) last = i;
-            before += z[i];
-            if (before > target) break;
+        int64_t id = choose(sum, z, vocabulary, d->u[place] * total);
+        chosen[r] = d->ids[place] = id;
+        d->logprob[place] = (float)(log(z[id]) - log(total));
+        d->entropy[place] = (float)(log(total) - moment / total);
+        if (ends_with(d, id) && !d->finished[response]) {
+            d->finished[response] = 1;
+            d->length[response] = t + 1;
+            ended++;
         }
-        chosen[r] = last;
-        logprob[r] = (float)(log(z[last]) - log(total));
-        entropy[r] = (float)(log(total) - moment / total);
     }
+    return ended;
 }

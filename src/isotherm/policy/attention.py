@@ -8,13 +8,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from isotherm.policy.batch import Batch
+from isotherm.policy.batch import ROUND, Batch
 from isotherm.policy.kernels import Attend
 
 
 class Cache:
     """Keys and values, [2, rows, kv_heads, columns, head_width] for each layer: `own` of every response so far, and
     `prompt` of the prompts, each shared by its `n` responses, until `keep` copies them before the responses."""
+
+    sparse, step = 0.5, ROUND  # `keep` copies: worth it for few that go on, a round number of them
 
     def __init__(self, prompt: list[Tensor], turns: Tensor, batch: Batch, room: int) -> None:
         self.prompt, self.turns, self.n, self.used = prompt, turns, batch.n, 0

@@ -28,6 +28,8 @@ def can(decoder: Decoder) -> bool:
 class CompiledCache:
     """Keys and values of every response in a slot of its own, and of the prompts; in the compute precision."""
 
+    sparse, step = 0.95, 1  # `keep` copies nothing
+
     def __init__(self, decoder: Decoder, prompt: Sequence[Tensor], turns: Tensor, batch: Batch, room: int) -> None:
         self.decoder, s = decoder, decoder.shape
         groups, rows, width = len(batch.prompts), len(batch.responses), batch.prompts.shape[1]

@@ -5,7 +5,6 @@ Chunks of a few groups go through all layers one after another, so that what a l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,13 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from isotherm import native
-from isotherm.policy.batch import Batch, rounded_up
+from isotherm.policy.batch import Batch
 from isotherm.policy.weights import Weights
 
 if TYPE_CHECKING:
     from isotherm.policy.decoder import Decoder
 
-TOKENS = 1024  # about so many in a chunk
 HEAD = 512  # the largest head width of the compiled functions
 
 
@@ -42,7 +40,7 @@ class Hidden(torch.autograd.Function):
         count = len(Weights._fields)
         layers = [decoder.cast_all(Weights(*weights[i : i + count])) for i in range(0, len(weights), count)]
         ctx.run = Run(decoder, layers, embed.detach(), norm.detach(), len(batch.prompts[0]) + batch.responses.shape[1])
-        found = [ctx.run.forward(chunk, keep) for chunk in chunks(decoder, batch)]
+        found = [ctx.run.forward(chunk_of(decoder, part), keep) for part in batch.chunks()]
         ctx.kept = [kept for _, kept in found]
         return torch.cat([states for states, _ in found])
 
@@ -66,20 +64,9 @@ class Chunk(NamedTuple):
     table: Tensor  # struct chunk
 
 
-def chunks(decoder: Decoder, batch: Batch) -> Iterator[Chunk]:
-    (groups, width), room, n = batch.prompts.shape, batch.responses.shape[1] - 1, batch.n
-    size = max(1, TOKENS // (width + n * max(1, room)))
-    for start in range(0, groups, size):
-        g, r = slice(start, start + size), slice(start * n, (start + size) * n)
-        yield chunk_of(decoder, Batch(batch.prompts[g], batch.prompt_lengths[g], batch.responses[r], batch.lengths[r]))
-
-
 def chunk_of(decoder: Decoder, batch: Batch) -> Chunk:
-    (groups, width), rows, s = batch.prompts.shape, len(batch.responses), decoder.shape
-    longest = int(batch.lengths.max())
-    batch = Batch(batch.prompts, batch.prompt_lengths, batch.responses[:, :longest], batch.lengths)
-    room, packed = longest - 1, batch.packing()
-    fed = batch.lengths - 1
+    (groups, width), (rows, room), s = batch.prompts.shape, batch.responses[:, 1:].shape, decoder.shape
+    packed, fed = batch.packing(), batch.lengths - 1
     sizes = torch.cat((batch.prompt_lengths, fed))
     first = sizes.cumsum(0) - sizes
     tensors = batch.prompt_lengths.contiguous(), fed, first

@@ -146,11 +146,15 @@ class Decoder(nn.Module):
         """
         if compiled_hidden.can(self):
             return compiled_hidden.hidden(self, batch)
+        weights = self.weights()
+        return torch.cat([self.hidden_of(part, weights) for part in batch.chunks()])
+
+    def hidden_of(self, batch: Batch, weights: list[Weights]) -> Tensor:
         (groups, width), (rows, room) = batch.prompts.shape, batch.responses[:, 1:].shape
         packed, cut = batch.packing(), groups * width
         x, turn = F.embedding(packed.ids, self.embed), self.turns(width + room)[packed.position]
         prompt_mask, response_mask = self.spread(batch.prompt_mask(x.dtype)), self.spread(batch.response_mask(x.dtype))
-        for w in self.weights():
+        for w in weights:
             qkv = self.attend_inputs(w, x, turn).index_select(0, packed.grid)
             prompt, answer = qkv[:cut].unflatten(0, (groups, width)), qkv[cut:].unflatten(0, (rows, room))
             a = self.attend(prompt, prompt, prompt_mask)

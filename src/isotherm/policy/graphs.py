@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from isotherm import native
 from isotherm.policy.attention import Cache, look_back_alone
-from isotherm.policy.batch import Batch, Head
+from isotherm.policy.batch import ROUND, Batch, Head
 
 if TYPE_CHECKING:
     from isotherm.policy.decoder import Decoder
@@ -57,6 +57,8 @@ class Fixed:
 
 class Running:
     """The front rows of a fixed cache: the responses that go on."""
+
+    sparse, step = 0.5, ROUND
 
     def __init__(self, fixed: Fixed, rows: int) -> None:
         self.fixed, self.rows = fixed, rows

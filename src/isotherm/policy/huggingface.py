@@ -17,6 +17,8 @@ from isotherm.policy.folder import carry
 class Generated:
     """transformers' own key-value cache, with the mask and the positions of what is in it."""
 
+    sparse, step = 0.5, 1
+
     def __init__(self, kept: Any, mask: Tensor, position: Tensor) -> None:
         self.kept, self.mask, self.position = kept, mask, position
 

@@ -20,6 +20,11 @@ KNOWS_RULES = "isotherm_knows_rules"  # in config.json of models that were train
 
 
 class Cache(Protocol):
+    """`keep` is called when fewer than the share `sparse` of the rows go on, for a multiple of `step` rows."""
+
+    sparse: float
+    step: int
+
     def keep(self, rows: Tensor) -> None: ...
 
 

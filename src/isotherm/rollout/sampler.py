@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from isotherm import native
-from isotherm.policy.batch import ROUND, Batch, Head, pad_prompts
+from isotherm.policy.batch import Batch, Head, pad_prompts
 from isotherm.policy.model import Policy
 from isotherm.tokens.draws import keys, uniform
 from isotherm.tokens.score import capped, log_softmax, product
 from isotherm.tokens.stream import real
 
 ROWS = 1024  # responses sampled at once
-COMPACT = 0.5  # finished responses leave the batch when fewer than this share of it still go on
+STRETCH = 256  # of `native/draw.c`
 
 
 @dataclass(frozen=True)
@@ -59,62 +59,71 @@ def widen(x: Tensor, width: int) -> Tensor:
 @torch.no_grad()
 def sample_rows(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: Sampling, key: Tensor) -> Sampled:
     rows, room, device = len(prompts) * n, rule.max_new, policy.device
-    length, finished = torch.full((rows,), room), torch.zeros(rows, dtype=torch.bool)
     ids, lengths = pad_prompts(prompts, device)
-    sampler, ends = policy.frozen(), torch.tensor(policy.text.ends)
+    sampler = policy.frozen()
     empty = torch.zeros(rows, 1, dtype=torch.int64, device=device)
     cache, hidden = sampler.start(Batch(ids, lengths, empty, empty[:, 0]), room)
     u = uniform(keys(key, torch.arange(room)[:, None]))  # [room, R]
-    columns = Columns(*(torch.zeros(room, rows, dtype=kind) for kind in (torch.int64, torch.float32, torch.float32)))
-    row, t = torch.arange(rows), 0  # the responses in the batch; some of them are finished
+    drawing, t = Drawing(rows, room, policy.text.ends), 0
+    row = torch.arange(rows)  # the responses in the batch; some of them are finished
     for t in range(room):
-        drawn = draw(hidden, sampler.head, rule, u[t] if len(row) == rows else u[t, row])
-        columns.put(t, row, drawn)
-        chosen = drawn[0]
-        done = torch.isin(chosen, ends) if len(ends) > 1 else chosen == ends
-        if done.any():
-            ended = row[done & ~finished[row]]
-            length[ended], finished[ended] = t + 1, True
-            live = ~finished[row]
-            keep = some_of(live)
-            if live.float().mean() < COMPACT and len(keep) < len(row):
+        chosen, ended = draw(hidden, sampler.head, rule, u, drawing, t, row)
+        if ended:
+            live = ~drawing.finished[row]
+            keep = some_of(live, cache.step)
+            if live.float().mean() < cache.sparse and len(keep) < len(row):
                 cache.keep(keep.to(device))
                 row, chosen = row[keep], chosen[keep]
             if not live.any():
                 break
         if t + 1 < room:
             hidden = sampler.advance(cache, chosen.to(device))
-    inside = real(length, t + 1)
-    ids, logprob, entropy = (x[: t + 1].T.contiguous().masked_fill_(~inside, 0) for x in columns)
-    return Sampled(ids, length, finished, logprob, entropy)
+    return drawing.upto(t + 1)
 
 
-class Columns(NamedTuple):
-    """What was drawn, [T, R]: time first, so that a step writes what lies side by side."""
+class Drawing:
+    """What is drawn, [T, R]: time first, so that a step writes what lies side by side."""
 
-    ids: Tensor
-    logprob: Tensor
-    entropy: Tensor
+    def __init__(self, rows: int, room: int, ends: Sequence[int]) -> None:
+        self.ids = torch.zeros(room, rows, dtype=torch.int64)
+        self.logprob, self.entropy = torch.zeros(room, rows), torch.zeros(room, rows)
+        self.finished, self.length = torch.zeros(rows, dtype=torch.bool), torch.full((rows,), room)
+        self.ends = torch.tensor(ends)
 
-    def put(self, t: int, row: Tensor, drawn: tuple[Tensor, Tensor, Tensor]) -> None:
-        for column, values in zip(self, drawn, strict=True):
-            if len(row) == column.shape[1]:
-                column[t] = values
-            else:
-                column[t, row] = values
+    def put(self, t: int, row: Tensor, chosen: Tensor, logprob: Tensor, entropy: Tensor) -> int:
+        """One token of these responses; returns how many of them it ended."""
+        for column, values in ((self.ids, chosen), (self.logprob, logprob), (self.entropy, entropy)):
+            column[t, row] = values
+        ended = row[torch.isin(chosen, self.ends) & ~self.finished[row]]
+        self.length[ended], self.finished[ended] = t + 1, True
+        return len(ended)
+
+    def upto(self, width: int) -> Sampled:
+        inside = real(self.length, width)
+        columns = (x[:width].T.contiguous().masked_fill_(~inside, 0) for x in (self.ids, self.logprob, self.entropy))
+        ids, logprob, entropy = columns
+        return Sampled(ids, self.length, self.finished, logprob, entropy)
 
 
-def some_of(live: Tensor) -> Tensor:
-    """The live rows in their order, with finished ones up to a round number: see `policy/batch.py`."""
+def some_of(live: Tensor, step: int) -> Tensor:
+    """The live rows in their order, with finished ones up to a multiple of `step`."""
     order = live.logical_not().to(torch.int8).argsort(stable=True)
     count = int(live.sum())
-    return order[: min(len(live), count + -count % ROUND)].sort().values
+    return order[: min(len(live), count + -count % step)].sort().values
 
 
-def draw(hidden: Tensor, head, rule: Sampling, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One token per row by the inverse of the cumulative distribution at u, its log-prob, and the exact entropy."""
+def draw(
+    hidden: Tensor, head: Head, rule: Sampling, u: Tensor, drawing: Drawing, t: int, row: Tensor
+) -> tuple[Tensor, int]:
+    """Draws and notes token t of each of these responses; returns the tokens, and how many responses ended."""
     if not rule.top_k and rule.top_p >= 1 and native.fits(hidden, head.weight) and hidden.dtype == torch.float32:
-        return draw_compiled(hidden, head, rule.temperature, u)
+        return draw_compiled(hidden, head, rule.temperature, u, drawing, t, row)
+    drawn = draw_plain(hidden, head, rule, u[t, row])
+    return drawn[0], drawing.put(t, row, *drawn)
+
+
+def draw_plain(hidden: Tensor, head: Head, rule: Sampling, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One token per row by the inverse of the cumulative distribution at u, its log-prob, and the exact entropy."""
     logp = log_softmax(hidden, head.weight, head.bias, head.cap, rule.temperature)
     p = logp.exp()
     entropy = -(p * logp.clamp_min(torch.finfo(logp.dtype).min)).sum(-1)
@@ -126,14 +135,19 @@ def draw(hidden: Tensor, head, rule: Sampling, u: Tensor) -> tuple[Tensor, Tenso
     return chosen.squeeze(1).cpu(), logprob.squeeze(1).cpu(), entropy.cpu()
 
 
-def draw_compiled(hidden: Tensor, head: Head, temperature: float, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`draw` from all tokens in one pass over the logits."""
+def draw_compiled(
+    hidden: Tensor, head: Head, temperature: float, u: Tensor, drawing: Drawing, t: int, row: Tensor
+) -> tuple[Tensor, int]:
+    """The same from all tokens in one pass over the logits (`native/draw.c`)."""
     logits = capped(product(hidden, head.weight, head.bias), head.cap)
     rows, vocabulary = logits.shape
-    chosen, logprob, entropy = torch.empty(rows, dtype=torch.int64), torch.empty(rows), torch.empty(rows)
-    sums = torch.empty(torch.get_num_threads(), vocabulary // 256 + 1, dtype=torch.float64)
-    native.call("draw", logits, u.contiguous(), rows, vocabulary, temperature, chosen, logprob, entropy, sums)
-    return chosen, logprob, entropy
+    chosen = torch.empty(rows, dtype=torch.int64)
+    sums = torch.empty(torch.get_num_threads(), vocabulary // STRETCH + 1, dtype=torch.float64)
+    d = drawing
+    tensors = d.ends, u, d.ids, d.logprob, d.entropy, d.finished, d.length, sums
+    table = torch.tensor([len(d.finished), vocabulary, len(d.ends), *(x.data_ptr() for x in tensors)])
+    ended = native.call("draw", table, logits, row, rows, t, temperature, chosen)
+    return chosen, ended
 
 
 def truncate(p: Tensor, rule: Sampling) -> Tensor:

@@ -33,11 +33,10 @@ class Precision(NamedTuple):
     def use(self) -> None:
         torch.set_num_threads(self.threads)
         torch.set_float32_matmul_precision(self.matmul)
+        native.keep_memory()
         native.use(self.kernels == "compiled")
-        if self.kernels == "compiled":
-            if not native.on():
-                raise UserError(f"This run uses compiled functions, but {native.reason()}; start it with kernels=plain.")
-            native.call("keep_memory")
+        if self.kernels == "compiled" and not native.on():
+            raise UserError(f"This run uses compiled functions, but {native.reason()}; start another with kernels=plain.")
 
 
 @contextmanager
