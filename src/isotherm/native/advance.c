@@ -205,17 +205,16 @@ int64_t advance(const struct decoder *m, const int64_t *ids, float *hidden, floa
     return failed;
 }
 
-/* Keys and values of the prompts, float [2, prompts, kv, columns, head] with padding on the left, as `advance` wants
-   them: without padding, keys in blocks. */
-void keep_prompts(const float *from, void *keys, void *values, const int64_t *length, int64_t prompts, int64_t kv,
-                  int64_t columns, int64_t head, int64_t prompt_room, int64_t kind) {
+/* Keys and values of the prompts, [prompts, kv, columns, head] with padding on the left, as `advance` wants them: without
+   padding, keys in blocks. */
+void keep_prompts(const void *k, const void *v, void *keys, void *values, const int64_t *length, int64_t prompts,
+                  int64_t kv, int64_t columns, int64_t head, int64_t prompt_room, int64_t kind) {
     for (int64_t g = 0; g < prompts * kv; g++) {
-        int64_t n = length[g / kv], to = g * prompt_room * 16 * head;
-        const float *k = from + (g * columns + columns - n) * head, *v = k + prompts * kv * columns * head;
+        int64_t n = length[g / kv], into = g * prompt_room * 16 * head, from = (g * columns + columns - n) * head;
         for (int64_t t = 0; t < n; t++)
             for (int64_t d = 0; d < head; d++) {
-                store(keys, to + ((t / 16) * head + d) * 16 + t % 16, k[t * head + d], kind);
-                store(values, to + t * head + d, v[t * head + d], kind);
+                store(keys, into + ((t / 16) * head + d) * 16 + t % 16, load(k, from + t * head + d, kind), kind);
+                store(values, into + t * head + d, load(v, from + t * head + d, kind), kind);
             }
     }
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +10,8 @@ from torch import Tensor
 from isotherm import native
 from isotherm.errors import UserError
 from isotherm.policy.batch import Batch
+from isotherm.policy.compiled_hidden import Run, chunk_of
+from isotherm.policy.weights import Weights
 
 if TYPE_CHECKING:
     from isotherm.policy.decoder import Decoder
@@ -25,34 +26,49 @@ def can(decoder: Decoder) -> bool:
     return wanted and decoder.embed.dtype == torch.float32 and native.fits(decoder.embed)
 
 
+def start(decoder: Decoder, batch: Batch, room: int) -> tuple[CompiledCache, Tensor]:
+    """`Decoder.start`: the prompts go through the layers as if each had one response of one token."""
+    groups, width = batch.prompts.shape
+    ones = torch.ones(groups, dtype=torch.int64)
+    layers, s = decoder.weights(), decoder.shape
+    run = Run(decoder, layers, decoder.embed.detach(), decoder.norm.detach(), width + room)
+    cache = CompiledCache(decoder, run, layers, batch, room)
+    states = []
+    for part in Batch(batch.prompts, batch.prompt_lengths, ones[:, None], ones).chunks():
+        found, kept = run.forward(chunk_of(decoder, part), keep=True)
+        first = sum(map(len, states))
+        for layer, shared in zip(kept.layers, cache.shared, strict=True):
+            k, v = layer.sides[0].k, layer.sides[0].v
+            native.call("keep_prompts", k, v, *(x[first:] for x in shared), part.prompt_lengths.contiguous(), len(found),
+                        s.kv_heads, width, s.head_width, cache.prompt_room, cache.kind)  # fmt: skip
+        states.append(found)
+    return cache, torch.cat(states).repeat_interleave(batch.n, 0)
+
+
 class CompiledCache:
     """Keys and values of every response in a slot of its own, and of the prompts; in the compute precision."""
 
     sparse, step = 0.95, 1  # `keep` copies nothing
 
-    def __init__(self, decoder: Decoder, prompt: Sequence[Tensor], turns: Tensor, batch: Batch, room: int) -> None:
+    def __init__(self, decoder: Decoder, run: Run, layers: list[Weights], batch: Batch, room: int) -> None:
         self.decoder, s = decoder, decoder.shape
         groups, rows, width = len(batch.prompts), len(batch.responses), batch.prompts.shape[1]
         self.slot = torch.arange(rows)
         self.group = self.slot // batch.n
-        room, prompt_room = blocks(room), blocks(width)
-        kind = decoder.kind(decoder.embed)
-        self.kind = int(kind == torch.bfloat16)
+        own_room, self.prompt_room = blocks(room), blocks(width)
+        self.kind = int(run.kind == torch.bfloat16)
         size = s.kv_heads * COLUMNS * s.head_width
-        shared = [torch.zeros(2, groups, prompt_room * size, dtype=kind) for _ in prompt]
-        own = [torch.zeros(2, rows, room * size, dtype=kind) for _ in prompt]
+        self.shared = [torch.zeros(2, groups, self.prompt_room * size, dtype=run.kind) for _ in layers]
+        own = [torch.zeros(2, rows, own_room * size, dtype=run.kind) for _ in layers]
+        tables = [self.layer_table(*parts) for parts in zip(layers, self.shared, own, strict=True)]
+        sizes = s.width, s.layers, s.heads, s.kv_heads, s.head_width, s.mlp, own_room, self.prompt_room, 0, self.kind
+        self.sizes = [rows, *sizes]
         lengths = batch.prompt_lengths.contiguous()
-        for kept, (keys, values) in zip(prompt, shared, strict=True):
-            native.call("keep_prompts", kept.contiguous(), keys, values, lengths, groups, s.kv_heads, width,
-                        s.head_width, prompt_room, self.kind)  # fmt: skip
-        cosine, sine = (x.squeeze(1).contiguous() for x in (turns.real, turns.imag))
-        layers = [self.layer_table(*parts) for parts in zip(decoder.weights(), shared, own, strict=True)]
-        self.sizes = [rows, s.width, s.layers, s.heads, s.kv_heads, s.head_width, s.mlp, room, prompt_room, 0, self.kind]
-        self.tensors = [decoder.embed, cosine, sine, decoder.norm, self.slot, self.group, lengths]
-        self.tensors += [x for layer in layers for x in layer]
+        self.tensors = [decoder.embed, run.cosine, run.sine, decoder.norm, self.slot, self.group, lengths]
+        self.tensors += [x for table in tables for x in table]
         self.keep(self.slot)
 
-    def layer_table(self, w, shared: Tensor, own: Tensor) -> list[Tensor | None]:
+    def layer_table(self, w: Weights, shared: Tensor, own: Tensor) -> list[Tensor | None]:
         """In the order of `struct layer`."""
         biases = [None if b is None else b.float() for b in (w.qkv_bias, w.out_bias)]
         matrices = [self.packed(x) for x in (w.qkv, w.out, w.gate_up, w.down)]

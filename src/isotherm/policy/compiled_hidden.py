@@ -87,9 +87,11 @@ class Kept(NamedTuple):
     """What the backward pass reads of a layer."""
 
     x: Tensor  # the residual stream before attention
+    y: Tensor  # that normalised
     sides: tuple[Side, Side]
     mixed: Tensor  # what attention returned, packed
     middle: Tensor  # the residual stream after attention
+    middle_y: Tensor  # that normalised
     gate_up: Tensor
 
 
@@ -144,12 +146,12 @@ class Run:
         for w in self.layers:
             x, y = self.normal(x, delta)
             sides, mixed = self.attention(chunk, F.linear(y, w.qkv, w.qkv_bias))
-            middle, y = self.normal(x, F.linear(mixed, w.out, w.out_bias))
-            gate_up = F.linear(y, w.gate_up)
+            middle, middle_y = self.normal(x, F.linear(mixed, w.out, w.out_bias))
+            gate_up = F.linear(middle_y, w.gate_up)
             opened = torch.empty(len(x), self.shape.mlp, dtype=self.kind)
             native.call("gated_forward", gate_up, opened, *opened.shape, is_bfloat(opened))
             if keep:
-                layers.append(Kept(x, sides, mixed, middle, gate_up))
+                layers.append(Kept(x, y, sides, mixed, middle, middle_y, gate_up))
             x, delta = middle, F.linear(opened, w.down)
         y, end = torch.empty_like(x), x if delta is None else torch.empty_like(x)
         kind = 0 if delta is None else is_bfloat(delta)
@@ -228,14 +230,14 @@ class Run:
         opened = torch.empty_like(dy)
         native.call("gated_backward", kept.gate_up, dy, dz, opened, *dy.shape, is_bfloat(dy))
         total.product(number, "down", copy, opened)
-        total.product(number, "gate_up", dz, self.normal(kept.middle)[1])
+        total.product(number, "gate_up", dz, kept.middle_y)
         self.normal_back(kept.middle, dz @ w.gate_up, g, copy)
 
     def mixing_back(self, number: int, kept: Kept, chunk: Chunk, g: Tensor, copy: Tensor, total: Totals) -> None:
         w = self.layers[number]
         total.product(number, "out", copy, kept.mixed)
         dqkv = self.attention_back(chunk, kept.sides, copy @ w.out)
-        total.product(number, "qkv", dqkv, self.normal(kept.x)[1])
+        total.product(number, "qkv", dqkv, kept.y)
         for name, bias, part in (("out_bias", w.out_bias, copy), ("qkv_bias", w.qkv_bias, dqkv)):
             if bias is not None:
                 total.add(number, name, part.sum(0, dtype=torch.float32))

@@ -146,15 +146,11 @@ class Decoder(nn.Module):
         """
         if compiled_hidden.can(self):
             return compiled_hidden.hidden(self, batch)
-        weights = self.weights()
-        return torch.cat([self.hidden_of(part, weights) for part in batch.chunks()])
-
-    def hidden_of(self, batch: Batch, weights: list[Weights]) -> Tensor:
         (groups, width), (rows, room) = batch.prompts.shape, batch.responses[:, 1:].shape
         packed, cut = batch.packing(), groups * width
         x, turn = F.embedding(packed.ids, self.embed), self.turns(width + room)[packed.position]
         prompt_mask, response_mask = self.spread(batch.prompt_mask(x.dtype)), self.spread(batch.response_mask(x.dtype))
-        for w in weights:
+        for w in self.weights():
             qkv = self.attend_inputs(w, x, turn).index_select(0, packed.grid)
             prompt, answer = qkv[:cut].unflatten(0, (groups, width)), qkv[cut:].unflatten(0, (rows, room))
             a = self.attend(prompt, prompt, prompt_mask)
@@ -173,6 +169,8 @@ class Decoder(nn.Module):
     @torch.no_grad()
     def start(self, batch: Batch, room: int) -> tuple[Cache | CompiledCache, Tensor]:
         """Runs the prompts once; returns the cache and the state that predicts the first token of each response."""
+        if compiled_decoding.can(self):
+            return compiled_decoding.start(self, batch, room)
         groups, width = batch.prompts.shape
         x, turns = self.embed[batch.prompts.flatten()], self.turns(width + room)
         turn, mask, kept = turns[batch.prompt_positions().flatten()], self.spread(batch.prompt_mask(x.dtype)), []
@@ -180,8 +178,8 @@ class Decoder(nn.Module):
             qkv = self.attend_inputs(w, x, turn).unflatten(0, (groups, width))
             kept.append(torch.stack(by_head(qkv[:, :, self.shape.heads :])))
             x = self.finish_layer(w, x, self.attend(qkv, qkv, mask))
-        cache = CompiledCache(self, kept, turns, batch, room) if compiled_decoding.can(self) else Cache(kept, turns, batch, room)
-        if isinstance(cache, Cache) and width <= SHORT:
+        cache = Cache(kept, turns, batch, room)
+        if width <= SHORT:
             cache.keep(torch.arange(len(batch.responses), device=x.device))
         return cache, self.last_norm(x).view(groups, width, -1)[:, -1].repeat_interleave(batch.n, 0)
 

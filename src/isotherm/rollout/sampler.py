@@ -92,9 +92,13 @@ class Drawing:
 
     def put(self, t: int, row: Tensor, chosen: Tensor, logprob: Tensor, entropy: Tensor) -> int:
         """One token of these responses; returns how many of them it ended."""
+        place = slice(None) if len(row) == len(self.length) else row
         for column, values in ((self.ids, chosen), (self.logprob, logprob), (self.entropy, entropy)):
-            column[t, row] = values
-        ended = row[torch.isin(chosen, self.ends) & ~self.finished[row]]
+            column[t, place] = values
+        done = chosen == self.ends if len(self.ends) == 1 else torch.isin(chosen, self.ends)
+        if not done.any():
+            return 0
+        ended = row[done & ~self.finished[row]]
         self.length[ended], self.finished[ended] = t + 1, True
         return len(ended)
 
@@ -118,7 +122,7 @@ def draw(
     """Draws and notes token t of each of these responses; returns the tokens, and how many responses ended."""
     if not rule.top_k and rule.top_p >= 1 and native.fits(hidden, head.weight) and hidden.dtype == torch.float32:
         return draw_compiled(hidden, head, rule.temperature, u, drawing, t, row)
-    drawn = draw_plain(hidden, head, rule, u[t, row])
+    drawn = draw_plain(hidden, head, rule, u[t] if len(row) == u.shape[1] else u[t, row])
     return drawn[0], drawing.put(t, row, *drawn)
 
 
