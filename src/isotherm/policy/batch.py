@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 ROUND = 64
-TOKENS = 1024  # about so many go through the layers together, so that what a layer hands on stays in the cache
+TOKENS = 8192  # at most about so many go through the layers together: bounds the memory
 
 
 @dataclass(frozen=True)
