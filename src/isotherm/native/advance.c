@@ -3,7 +3,7 @@
    Threads take rows; what a row gets does not depend on who computes it or on the rows beside it. */
 #include <stdlib.h>
 
-#include "product.h"
+#include "decoding_product.h"
 
 struct layer {
     const void *qkv;
@@ -141,7 +141,7 @@ INLINE void some_rows(const struct decoder *m, const int64_t *ids, float *hidden
         const struct layer *w = m->layer + l;
 #define Y(r) ((char *)s.y + (r) * s.ldy * size)
         for (int64_t r = 0; r < rows; r++) normal_row(s.x + r * width, NULL, Y(r), width, eps, kind);
-        product(s.y, s.ldy, w->qkv, rows, inner, width, s.z, s.ldz, kind, level);
+        decoding_product(s.y, s.ldy, w->qkv, rows, inner, width, s.z, s.ldz, kind, level);
         for (int64_t r = 0; r < rows; r++) {
             float *z = s.z + r * s.ldz;
             for (int64_t i = 0; i < inner; i++) z[i] = rounded(z[i] + (w->qkv_bias ? w->qkv_bias[i] : 0.0f), kind);
@@ -149,18 +149,18 @@ INLINE void some_rows(const struct decoder *m, const int64_t *ids, float *hidden
             for (int64_t i = 0; i < mixed; i++) store(Y(r), i, s.a[i], kind);
             memset(Y(r) + mixed * size, 0, (up(mixed, DEPTH) - mixed) * size);
         }
-        product(s.y, s.ldy, w->out, rows, width, mixed, s.z, s.ldz, kind, level);
+        decoding_product(s.y, s.ldy, w->out, rows, width, mixed, s.z, s.ldz, kind, level);
         for (int64_t r = 0; r < rows; r++) {
             add(s.x + r * width, s.z + r * s.ldz, w->out_bias, width, kind);
             normal_row(s.x + r * width, NULL, Y(r), width, eps, kind);
             memset(Y(r) + width * size, 0, (up(width, DEPTH) - width) * size);
         }
-        product(s.y, s.ldy, w->gate_up, rows, 2 * m->mlp, width, s.z, s.ldz, kind, level);
+        decoding_product(s.y, s.ldy, w->gate_up, rows, 2 * m->mlp, width, s.z, s.ldz, kind, level);
         for (int64_t r = 0; r < rows; r++) {
             gated_row(s.z + r * s.ldz, m->mlp, Y(r), FLOAT, kind);
             memset(Y(r) + m->mlp * size, 0, (up(m->mlp, DEPTH) - m->mlp) * size);
         }
-        product(s.y, s.ldy, w->down, rows, width, m->mlp, s.z, s.ldz, kind, level);
+        decoding_product(s.y, s.ldy, w->down, rows, width, m->mlp, s.z, s.ldz, kind, level);
         for (int64_t r = 0; r < rows; r++) {
             add(s.x + r * width, s.z + r * s.ldz, NULL, width, kind);
             memset(Y(r) + width * size, 0, (up(width, DEPTH) - width) * size);

@@ -75,8 +75,8 @@ class CompiledCache:
         return [matrices[0], biases[0], matrices[1], biases[1], *matrices[2:], *shared.unbind(), *own.unbind()]
 
     def packed(self, w: Tensor) -> Tensor:
-        out = torch.empty(native.call("packed_size", *w.shape, self.kind), dtype=torch.uint8)
-        native.call("pack", w.contiguous(), out, *w.shape, self.kind)
+        out = torch.empty(native.call("decoding_packed_size", *w.shape, self.kind), dtype=torch.uint8)
+        native.call("decoding_pack", w.contiguous(), out, *w.shape, self.kind)
         return out
 
     def keep(self, rows: Tensor) -> None:

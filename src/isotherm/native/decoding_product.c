@@ -1,4 +1,4 @@
-#include "product.h"
+#include "decoding_product.h"
 #if defined(__x86_64__) && defined(__linux__)
 #include <immintrin.h>
 #include <sys/syscall.h>
@@ -29,16 +29,16 @@ enum level bfloat_level(void) {
     return forced >= 0 && forced < known ? forced : known;
 }
 
-/* Bytes of `pack`'s output. */
-int64_t packed_size(int64_t columns, int64_t depth, int64_t kind) {
+/* Bytes of `decoding_pack`'s output. */
+int64_t decoding_packed_size(int64_t columns, int64_t depth, int64_t kind) {
     return up(columns, COLUMNS) * up(depth, DEPTH) * (kind == BFLOAT && bfloat_level() != PLAIN ? 2 : 4);
 }
 
 /* w [columns, depth] of `kind` -> blocks of 16 columns, in each of them the depth (in pairs for bfloat16) by columns. */
-void pack(const void *w, void *out, int64_t columns, int64_t depth, int64_t kind) {
+void decoding_pack(const void *w, void *out, int64_t columns, int64_t depth, int64_t kind) {
     int64_t deep = up(depth, DEPTH);
     int pairs = kind == BFLOAT && bfloat_level() != PLAIN;
-    memset(out, 0, packed_size(columns, depth, kind));
+    memset(out, 0, decoding_packed_size(columns, depth, kind));
     for (int64_t n = 0; n < columns; n++)
         for (int64_t k = 0; k < depth; k++) {
             int64_t block = (n / 16) * deep * 16, from = n * depth + k;
@@ -148,7 +148,7 @@ static void tiles(const bf16 *x, int64_t ldx, const bf16 *w, int64_t rows, int64
 }
 #endif
 
-void product(const void *x, int64_t ldx, const void *w, int64_t rows, int64_t columns, int64_t depth, float *y,
+void decoding_product(const void *x, int64_t ldx, const void *w, int64_t rows, int64_t columns, int64_t depth, float *y,
              int64_t ldy, enum kind kind, enum level level) {
     int64_t m = up(rows, ROWS), n = up(columns, COLUMNS), deep = up(depth, DEPTH);
 #ifdef __AMX_BF16__

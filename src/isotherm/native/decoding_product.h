@@ -13,5 +13,5 @@ void tiles_begin(char *before);
 void tiles_end(const char *before);
 
 /* x [rows, depth] of `kind` with `ldx` numbers per row; w packed; y [rows, columns] float with `ldy` per row. */
-void product(const void *x, int64_t ldx, const void *w, int64_t rows, int64_t columns, int64_t depth, float *y,
+void decoding_product(const void *x, int64_t ldx, const void *w, int64_t rows, int64_t columns, int64_t depth, float *y,
              int64_t ldy, enum kind kind, enum level level);
