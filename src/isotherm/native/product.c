@@ -1,0 +1,247 @@
+/* C (+)= A B with A and B in bfloat16 and C in float, summed in float, for processors that multiply bfloat16.
+
+   Operands are packed first, from float or bfloat16, with zeros up to whole blocks:
+   A as tiles of 16 rows by 32 of the inner index, B as panels of 32 columns with pairs of the inner index together. */
+#include "numbers.h"
+#include <stdlib.h>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+#ifdef __AMX_BF16__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+enum { NONE, VECTOR, TILE };
+enum { ROWS = 16, INNER = 32, PANEL = 32, RESIDENT = 1 << 20 };  /* bytes of A that stay in the second-level cache */
+
+static int best(void) {
+#ifdef __AMX_BF16__
+    if (syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0) return TILE;
+#endif
+#ifdef __AVX512BF16__
+    return VECTOR;
+#endif
+    return NONE;
+}
+
+/* What multiplies: 2 tiles, 1 vectors, 0 nothing; never more than `wanted`. */
+int product_kind(int64_t wanted) {
+    static int found = -1;
+    if (found < 0) found = best();
+    return wanted < found ? (int)wanted : found;
+}
+
+static inline bf16 item(const void *x, int64_t i, int64_t wide) {
+    return wide ? narrow(((const float *)x)[i]) : ((const bf16 *)x)[i];
+}
+
+#ifdef __AVX512BF16__
+static inline __m256i sixteen(const void *x, int64_t i, int64_t wide) {
+    if (!wide) return _mm256_loadu_si256((const __m256i *)((const bf16 *)x + i));
+    return (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps((const float *)x + i));
+}
+
+/* 16 rows of 16 32-bit words -> their transpose. */
+static inline void transpose(__m512i r[16]) {
+    __m512i t[16];
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + j + 2]);
+            r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + j + 2]);
+        }
+    for (int i = 0; i < 4; i++) {
+        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+        r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+        r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
+    }
+}
+#endif
+
+/* One block of 16 lines by 32 of the line: lines as rows of a tile (turned 0), or as words across (turned 1). */
+static void along(bf16 *out, const void *x, int64_t stride, int64_t lines, int64_t length, int64_t wide,
+                  int64_t turned, int64_t step) {
+    bf16 block[16][32] __attribute__((aligned(64)));
+    int whole = 0;
+#ifdef __AVX512BF16__
+    whole = lines >= 16 && length >= 32;
+    if (whole) {
+        __m512i r[16];
+        for (int i = 0; i < 16; i++)
+            r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(sixteen(x, i * stride, wide)),
+                                      sixteen(x, i * stride + 16, wide), 1);
+        if (turned) transpose(r);
+        for (int i = 0; i < 16; i++) _mm512_storeu_si512(out + i * step, r[i]);
+        return;
+    }
+#endif
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < 32; j++) block[i][j] = i < lines && j < length ? item(x, i * stride + j, wide) : 0;
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < 16; j++)
+            memcpy(out + i * step + 2 * j, turned ? &block[j][2 * i] : &block[i][2 * j], 4);
+}
+
+/* One block of 32 lines by 16 across them, pairs of lines together: pairs as rows (turned 0), or columns (1). */
+static void across(bf16 *out, const void *x, int64_t stride, int64_t lines, int64_t length, int64_t wide,
+                   int64_t turned, int64_t step) {
+#ifdef __AVX512BF16__
+    if (lines >= 32 && length >= 16) {
+        __m512i r[16];
+        for (int i = 0; i < 16; i++) {
+            __m512i low = _mm512_cvtepu16_epi32(sixteen(x, 2 * i * stride, wide));
+            __m512i high = _mm512_cvtepu16_epi32(sixteen(x, (2 * i + 1) * stride, wide));
+            r[i] = _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+        }
+        if (turned) transpose(r);
+        for (int i = 0; i < 16; i++) _mm512_storeu_si512(out + i * step, r[i]);
+        return;
+    }
+#endif
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < 16; j++)
+            for (int k = 0; k < 2; k++) {
+                int line = 2 * (turned ? j : i) + k, place = turned ? i : j;
+                out[i * step + 2 * j + k] = line < lines && place < length ? item(x, line * stride + place, wide) : 0;
+            }
+}
+
+/* x [rows, inner] -> tiles of A; with `turned`, x [inner, rows]. */
+void product_pack_a(bf16 *out, const void *x, int64_t wide, int64_t stride, int64_t rows, int64_t inner,
+                    int64_t turned) {
+    int64_t size = wide ? 4 : 2, steps = (inner + INNER - 1) / INNER;
+#pragma omp parallel for schedule(static)
+    for (int64_t m = 0; m < (rows + 31) / 32 * 2; m++)
+        for (int64_t k = 0; k < steps; k++) {
+            int64_t row = m * ROWS, i = k * INNER;
+            const char *from = (const char *)x + size * (turned ? i * stride + row : row * stride + i);
+            bf16 *to = out + (m * steps + k) * ROWS * INNER;
+            if (turned) across(to, from, stride, inner - i, rows - row, wide, 1, 32);
+            else along(to, from, stride, rows - row, inner - i, wide, 0, 32);
+        }
+}
+
+/* x [inner, columns] -> panels of B; with `turned`, x [columns, inner]. */
+void product_pack_b(bf16 *out, const void *x, int64_t wide, int64_t stride, int64_t inner, int64_t columns,
+                    int64_t turned) {
+    int64_t size = wide ? 4 : 2, steps = (inner + INNER - 1) / INNER;
+#pragma omp parallel for schedule(static)
+    for (int64_t n = 0; n < (columns + PANEL - 1) / PANEL * 2; n++)
+        for (int64_t k = 0; k < steps; k++) {
+            int64_t column = n * 16, i = k * INNER;
+            const char *from = (const char *)x + size * (turned ? column * stride + i : i * stride + column);
+            bf16 *to = out + ((n / 2) * steps + k) * PANEL * INNER + (n % 2) * 32;
+            if (turned) along(to, from, stride, columns - column, inner - i, wide, 1, 2 * PANEL);
+            else across(to, from, stride, inner - i, columns - column, wide, 0, 2 * PANEL);
+        }
+}
+
+/* out [32, 32] of two tiles of A and a panel of B. */
+static void block_vector(float *out, const bf16 *a, const bf16 *b, int64_t steps) {
+#ifdef __AVX512BF16__
+    for (int half = 0; half < 4; half++) {
+        const bf16 *rows = a + (half / 2) * steps * ROWS * INNER + (half % 2) * 8 * INNER;
+        __m512 sum[8][2];
+        for (int i = 0; i < 8; i++) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+        for (int64_t k = 0; k < steps * 16; k++) {
+            __m512bh left = (__m512bh)_mm512_loadu_si512(b + k * 64), right = (__m512bh)_mm512_loadu_si512(b + k * 64 + 32);
+            const bf16 *pair = rows + (k / 16) * ROWS * INNER + (k % 16) * 2;
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++) {
+                int32_t both;
+                memcpy(&both, pair + i * INNER, 4);
+                __m512bh x = (__m512bh)_mm512_set1_epi32(both);
+                sum[i][0] = _mm512_dpbf16_ps(sum[i][0], x, left);
+                sum[i][1] = _mm512_dpbf16_ps(sum[i][1], x, right);
+            }
+        }
+        for (int i = 0; i < 8; i++)
+            for (int j = 0; j < 2; j++) _mm512_storeu_ps(out + (half * 8 + i) * PANEL + j * 16, sum[i][j]);
+    }
+#endif
+}
+
+static void block_tile(float *out, const bf16 *a, const bf16 *b, int64_t steps) {
+#ifdef __AMX_BF16__
+    const bf16 *lower = a + steps * ROWS * INNER;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k = 0; k < steps; k++) {
+        _tile_loadd(4, a + k * ROWS * INNER, 64);
+        _tile_loadd(6, b + k * PANEL * INNER, 128);
+        _tile_loadd(7, b + k * PANEL * INNER + 32, 128);
+        _tile_loadd(5, lower + k * ROWS * INNER, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, out, 128);
+    _tile_stored(1, out + 16, 128);
+    _tile_stored(2, out + 16 * PANEL, 128);
+    _tile_stored(3, out + 16 * PANEL + 16, 128);
+#endif
+}
+
+static void tiles_on(int kind) {
+#ifdef __AMX_BF16__
+    struct { uint8_t palette, start, rest[14]; uint16_t bytes[16]; uint8_t rows[16]; } shape = {.palette = 1};
+    for (int i = 0; i < 8; i++) shape.bytes[i] = 64, shape.rows[i] = 16;
+    if (kind == TILE) _tile_loadconfig(&shape);
+#endif
+}
+
+static void tiles_off(int kind) {
+#ifdef __AMX_BF16__
+    if (kind == TILE) _tile_release();
+#endif
+}
+
+static void deliver(float *c, int64_t stride, const float *block, int64_t rows, int64_t columns, int64_t add) {
+    for (int64_t i = 0; i < rows; i++) {
+        float *to = c + i * stride;
+        const float *from = block + i * PANEL;
+        if (columns == PANEL && add) for (int j = 0; j < PANEL; j++) to[j] += from[j];
+        else if (add) for (int j = 0; j < columns; j++) to[j] += from[j];
+        else memcpy(to, from, 4 * columns);
+    }
+}
+
+/* c [rows, columns] of the given stride = (or += with `add`) A B. */
+void product(float *c, int64_t stride, const bf16 *a, const bf16 *b, int64_t rows, int64_t columns, int64_t inner,
+             int64_t add, int64_t wanted) {
+    int kind = product_kind(wanted);
+    int64_t steps = (inner + INNER - 1) / INNER, panels = (columns + PANEL - 1) / PANEL;
+    int64_t resident = RESIDENT / (64 * steps * 32) * 32;
+    resident = resident < 32 ? 32 : resident;
+#pragma omp parallel
+    {
+        float block[32 * PANEL] __attribute__((aligned(64)));
+        tiles_on(kind);
+        for (int64_t first = 0; first < rows; first += resident) {
+            int64_t last = first + resident < rows ? first + resident : rows;
+#pragma omp for schedule(static) nowait
+            for (int64_t n = 0; n < panels; n++)
+                for (int64_t m = first; m < last; m += 32) {
+                    int64_t high = rows - m < 32 ? rows - m : 32, wide = columns - n * PANEL;
+                    (kind == TILE ? block_tile : block_vector)(block, a + m * steps * INNER,
+                                                               b + n * steps * INNER * PANEL, steps);
+                    deliver(c + m * stride + n * PANEL, stride, block, high, wide < PANEL ? wide : PANEL, add);
+                }
+        }
+        tiles_off(kind);
+    }
+}
