@@ -1,0 +1,98 @@
+"""The gradient in the forward pass, for a loss that is a sum over tokens once all that belongs to the batch is decided.
+
+Rows whose logits fit into memory together are multiplied once: statistics, loss, dz where the logits stand, both products.
+That is three products of the size of the logits, where a backward pass that multiplies again takes four.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from isotherm.tokens.score import Options, Scores, capped_log_softmax, logits_gradient, product, statistics
+from isotherm.tokens.tiles import Head, Sums, Work, coefficients, cuts, fits, fresh, is_short, known
+
+Local = Callable[[slice, Scores], Tensor]  # (rows, their scores) -> loss, a sum over these rows
+ROWS, CHUNK = 512, 4_000_000  # at least so many rows together, and more where their logits are no more than these
+WORDS = 1024  # of bfloat16 products
+
+
+def score_with_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    local: Local,
+    temperature: float = 1.0,
+    *,
+    bias: Tensor | None = None,
+    cap: float | None = None,
+    compute: torch.dtype | None = None,
+) -> tuple[Tensor, Scores]:
+    """The loss, whose backward pass only hands out gradients that are there, and the scores without a graph.
+
+    `local` is called on chunks of rows with differentiable log-prob and entropy; the rest is as in `score`.
+
+    >>> h, w = torch.zeros(1, 2), torch.ones(4, 2, requires_grad=True)
+    >>> float(score_with_loss(h, w, torch.tensor([3]), lambda rows, s: -s.logprob.sum())[0])
+    1.3862943649291992
+    """
+    head = Head(weight, bias, cap, float(temperature), is_short(hidden, weight, compute))
+    total, *columns = LocalFunction.apply(hidden, weight, bias, target, head, local)
+    return total, Scores(*columns, {})
+
+
+class LocalFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, target, head, local):
+        work, sums = Work(hidden, target, head), Sums(hidden, head, ctx.needs_input_grad)
+        chunk, total, parts = compiled if fits(hidden, weight, bias) else plain, 0.0, []
+        for rows in cuts(work.rows, max(ROWS, CHUNK // work.vocabulary)):
+            part, scores = chunk(work, sums, hidden, rows, local)
+            total, parts = total + part, [*parts, scores]
+        ctx.save_for_backward(*sums.found())
+        columns = [torch.cat(column) for column in zip(*parts, strict=True)] or [torch.zeros(0)] * 4
+        ctx.mark_non_differentiable(*columns)
+        return torch.as_tensor(total), *columns
+
+    @staticmethod
+    def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
+        scale = grads[0]
+        found = (g if g is None or float(scale) == 1 else g * scale.to(g.dtype) for g in ctx.saved_tensors)
+        return *found, None, None, None
+
+
+def compiled(work: Work, sums: Sums, hidden: Tensor, rows: slice, local: Local) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A chunk of rows: bfloat16 products take its words in turn, so that dz goes into both sums from the cache."""
+    steps = list(cuts(work.vocabulary, WORDS if work.head.short else work.vocabulary))
+    z, state = work.empty(rows, slice(0, work.vocabulary)), fresh(hidden[rows].shape[0])
+    for words in steps:
+        work.gather(state, work.multiply(z[:, words], rows, words), rows, words)
+    now = known(state)
+    loss, *pair = slopes(now[2:], rows, local)
+    numbers = coefficients(now, *pair)
+    for words in steps:
+        dz = work.turn(z[:, words], numbers, rows, words)
+        sums.add(work.factors, dz, rows, words, None if sums.weight is None else sums.weight[words])
+    return loss, now[2:]
+
+
+def plain(work: Work, sums: Sums, hidden: Tensor, rows: slice, local: Local) -> tuple[Tensor, tuple[Tensor, ...]]:
+    head, target, words = work.head, work.target[rows], slice(0, work.vocabulary)
+    logits = product(hidden[rows], head.weight, head.bias)
+    columns = statistics(capped_log_softmax(logits, head.cap, head.temperature), target, ())
+    loss, *pair = slopes(columns, rows, local)
+    dz = logits_gradient(logits, target, list(pair), Options(head.temperature, head.cap, ()))
+    sums.add(work.factors, dz, rows, words, sums.weight)
+    return loss, columns
+
+
+def slopes(columns: tuple[Tensor, ...], rows: slice, local: Local) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of some rows, and its gradient with respect to their log-probs and entropies."""
+    with torch.enable_grad():
+        leaves = [x.detach().requires_grad_() for x in columns[:2]]
+        loss = local(rows, Scores(leaves[0], leaves[1], columns[2], columns[3], {}))
+        pair = torch.autograd.grad(loss, leaves, allow_unused=True) if loss.requires_grad else (None, None)
+    g1, g2 = (torch.zeros_like(x) if g is None else g for g, x in zip(pair, leaves, strict=True))
+    return loss.detach(), g1, g2

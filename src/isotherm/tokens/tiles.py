@@ -1,0 +1,188 @@
+"""Token statistics and their gradient over tiles [rows, words] of the logits, with the compiled functions.
+
+Forward: m, S_k = sum e^{k (x - m)} and T_k = sum e^{k (x - m)} (x - m), tile after tile; all statistics come from these.
+Backward: each tile is multiplied again, becomes dz where it stands, and goes into the sums of both gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from isotherm import native
+from isotherm.tokens.products import Exact, Short, short_products
+
+ROWS, WORDS = 2048, 512  # of a tile: 4 MB
+
+
+class Head(NamedTuple):
+    """x = cap(h weight^T + bias) / temperature, in products of float32 or, where `short`, of bfloat16."""
+
+    weight: Tensor
+    bias: Tensor | None
+    cap: float | None
+    temperature: float
+    short: bool
+
+
+class Known(NamedTuple):
+    """Of each row, after all its words have been seen."""
+
+    m: Tensor
+    log_s: Tensor
+    logprob: Tensor
+    entropy: Tensor
+    s2: Tensor
+    s2l: Tensor
+
+
+def is_short(hidden: Tensor, weight: Tensor, compute: torch.dtype | None) -> bool:
+    """Whether the products are of bfloat16: where both factors are, or on request, if the processor can."""
+    both = hidden.dtype == weight.dtype == torch.bfloat16
+    return (both if compute is None else compute == torch.bfloat16) and short_products() > 0
+
+
+def fits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether the compiled functions can take these."""
+    kinds = {x.dtype for x in (hidden, weight, bias) if x is not None}
+    return kinds <= {torch.float32, torch.bfloat16} and native.fits(hidden, weight, bias)
+
+
+def cuts(count: int, size: int) -> Iterator[slice]:
+    return (slice(i, min(i + size, count)) for i in range(0, count, size))
+
+
+def size(cut: slice) -> int:
+    return cut.stop - cut.start
+
+
+class Work:
+    """A head at work on some hidden states."""
+
+    def __init__(self, hidden: Tensor, target: Tensor, head: Head) -> None:
+        self.head, self.target = head, target
+        self.factors = (Short if head.short else Exact)(hidden, head.weight)
+        self.rows, self.vocabulary = len(hidden), len(head.weight)
+        self.room = torch.empty(0)
+
+    def empty(self, rows: slice, words: slice) -> Tensor:
+        """Room for a tile; the next one takes the same."""
+        count = size(rows) * size(words)
+        if len(self.room) < count:
+            self.room = torch.empty(count)
+        return self.room[:count].view(size(rows), size(words))
+
+    def tile(self, rows: slice, words: slice) -> Tensor:
+        return self.multiply(self.empty(rows, words), rows, words)
+
+    def multiply(self, tile: Tensor, rows: slice, words: slice) -> Tensor:
+        """The logits of a tile, under the cap where there is one."""
+        bias, cap = self.head.bias, self.head.cap
+        self.factors.logits(tile, rows, words)
+        if bias is not None:
+            tile.add_(bias[words])
+        if cap is not None:
+            tile.div_(cap).tanh_().mul_(cap)
+        return tile
+
+    def gather(self, state: Tensor, tile: Tensor, rows: slice, words: slice) -> None:
+        slope = 1.0 / self.head.temperature
+        native.call("score_gather", state, tile, *tile.shape, tile.stride(0), self.target[rows], words.start, slope)
+
+    def turn(self, tile: Tensor, coefficients: Tensor, rows: slice, words: slice) -> Tensor:
+        """z <- dz, in bfloat16 where the products are."""
+        h, place = self.head, (*tile.shape, tile.stride(0))
+        numbers = self.target[rows], words.start, 1.0 / h.temperature, float(h.cap or 0)
+        native.call("score_gradient", tile, int(h.short), *place, coefficients, *numbers)
+        return self.factors.slopes(tile)
+
+
+def fresh(rows: int) -> Tensor:
+    """The state of rows of which nothing has been seen: m, S_1, T_1, S_2, T_2, x of the target."""
+    state = torch.zeros(rows, 6, dtype=torch.float64)
+    state[:, 0] = -torch.inf
+    return state
+
+
+def known(state: Tensor) -> Known:
+    """H = log S_1 - T_1 / S_1, S2 = S_2 / S_1^2, S2L = (T_2 - log S_1 S_2) / S_1^2."""
+    m, s1, t1, s2, t2, chosen = state.unbind(1)
+    log_s, square = s1.log(), s1 * s1
+    values = m, log_s, chosen - m - log_s, (log_s - t1 / s1).clamp_min(0), s2 / square, (t2 - log_s * s2) / square
+    return Known(*(x.float() for x in values))
+
+
+def coefficients(now: Known, g1: Tensor, g2: Tensor) -> Tensor:
+    """What dz of a row needs, [rows, 5]."""
+    return torch.stack((now.m, now.log_s, now.entropy, g1.float(), g2.float()), 1)
+
+
+class Sums:
+    """The gradients as they grow, never below float32."""
+
+    def __init__(self, hidden: Tensor, head: Head, wanted: tuple[bool, ...], weight: torch.dtype | None = None) -> None:
+        kind = torch.promote_types(head.weight.dtype, torch.float32)
+        start = torch.empty_like if len(hidden) else torch.zeros_like  # the first rows write a word's gradient
+        self.kinds = hidden.dtype, head.weight.dtype, None if head.bias is None else head.bias.dtype
+        self.hidden = torch.zeros_like(hidden, dtype=kind) if wanted[0] else None
+        self.weight = start(head.weight, dtype=weight or kind) if wanted[1] else None
+        self.bias = torch.zeros_like(head.bias, dtype=kind) if head.bias is not None and wanted[2] else None
+
+    def add(self, factors: Exact | Short, dz: Tensor, rows: slice, words: slice, part: Tensor | None) -> None:
+        """`part` is the sum of dW of these words."""
+        if self.hidden is not None:
+            factors.to_hidden(self.hidden, dz, rows, words)
+        if part is not None:
+            factors.to_weight(part, dz, rows)
+        if self.bias is not None:
+            self.bias[words] += dz.sum(0, dtype=self.bias.dtype)
+
+    def found(self) -> tuple[Tensor | None, ...]:
+        grads = self.hidden, self.weight, self.bias
+        return tuple(None if g is None else g.to(kind) for g, kind in zip(grads, self.kinds, strict=True))
+
+
+class TileFunction(torch.autograd.Function):
+    """Any upstream gradient of log-prob and entropy; six numbers per row are kept for it."""
+
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, target, head):
+        work, state = Work(hidden, target, head), fresh(len(hidden))
+        for words in cuts(work.vocabulary, WORDS):
+            for rows in cuts(work.rows, ROWS):
+                work.gather(state[rows], work.tile(rows, words), rows, words)
+        now = known(state)
+        ctx.save_for_backward(hidden, weight, bias, target, *now)
+        ctx.head = head
+        ctx.mark_non_differentiable(now.s2, now.s2l)
+        return now[2:]
+
+    @staticmethod
+    def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
+        hidden, weight, bias, target, *now = ctx.saved_tensors
+        head, pair = ctx.head._replace(weight=weight, bias=bias), [torch.zeros(1) if g is None else g for g in grads[:2]]
+        numbers = coefficients(Known(*now), *(g.expand(len(hidden)) for g in pair))
+        live = (numbers[:, 3:] != 0).any(1).nonzero().squeeze(1)
+        if len(live) == len(hidden):
+            return *turned_back(hidden, target, numbers, head, ctx.needs_input_grad), None, None
+        parts = turned_back(hidden[live], target[live], numbers[live], head, ctx.needs_input_grad)
+        spread = None if parts[0] is None else torch.zeros_like(hidden).index_copy_(0, live, parts[0])
+        return spread, *parts[1:], None, None
+
+
+def turned_back(
+    hidden: Tensor, target: Tensor, numbers: Tensor, head: Head, wanted: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    """dh, dW and db. Words outside, rows inside: a word's dW is whole before the next word, dh after the last."""
+    work, sums = Work(hidden, target, head), Sums(hidden, head, wanted, head.weight.dtype)
+    for words in cuts(work.vocabulary, WORDS):
+        part = None if sums.weight is None else sums.weight[words].float()  # itself where it is float32
+        for rows in cuts(work.rows, ROWS):
+            dz = work.turn(work.tile(rows, words), numbers[rows], rows, words)
+            sums.add(work.factors, dz, rows, words, part)
+        if sums.weight is not None and part is not None and sums.weight.dtype != part.dtype:
+            sums.weight[words] = part
+    return sums.found()
