@@ -13,7 +13,7 @@
 #endif
 
 enum { NONE, VECTOR, TILE };
-enum { ROWS = 16, INNER = 32, PANEL = 32, RESIDENT = 1 << 20 };  /* bytes of A that stay in the second-level cache */
+enum { ROWS = 16, INNER = 32, PANEL = 32, DEEP = 8, RESIDENT = 1 << 20 };
 
 static int best(void) {
 #ifdef __AMX_BF16__
@@ -121,9 +121,10 @@ static void across(bf16 *out, const void *x, int64_t stride, int64_t lines, int6
 void product_pack_a(bf16 *out, const void *x, int64_t wide, int64_t stride, int64_t rows, int64_t inner,
                     int64_t turned) {
     int64_t size = wide ? 4 : 2, steps = (inner + INNER - 1) / INNER;
+    int64_t tiles = (rows + 31) / 32 * 2;
 #pragma omp parallel for schedule(static)
-    for (int64_t m = 0; m < (rows + 31) / 32 * 2; m++)
-        for (int64_t k = 0; k < steps; k++) {
+    for (int64_t j = 0; j < tiles * steps; j++) {  /* along the lines of x, whichever they are */
+            int64_t m = turned ? j % tiles : j / steps, k = turned ? j / tiles : j % steps;
             int64_t row = m * ROWS, i = k * INNER;
             const char *from = (const char *)x + size * (turned ? i * stride + row : row * stride + i);
             bf16 *to = out + (m * steps + k) * ROWS * INNER;
@@ -136,9 +137,10 @@ void product_pack_a(bf16 *out, const void *x, int64_t wide, int64_t stride, int6
 void product_pack_b(bf16 *out, const void *x, int64_t wide, int64_t stride, int64_t inner, int64_t columns,
                     int64_t turned) {
     int64_t size = wide ? 4 : 2, steps = (inner + INNER - 1) / INNER;
+    int64_t halves = (columns + PANEL - 1) / PANEL * 2;
 #pragma omp parallel for schedule(static)
-    for (int64_t n = 0; n < (columns + PANEL - 1) / PANEL * 2; n++)
-        for (int64_t k = 0; k < steps; k++) {
+    for (int64_t j = 0; j < halves * steps; j++) {
+            int64_t n = turned ? j / steps : j % halves, k = turned ? j % steps : j / halves;
             int64_t column = n * 16, i = k * INNER;
             const char *from = (const char *)x + size * (turned ? column * stride + i : i * stride + column);
             bf16 *to = out + ((n / 2) * steps + k) * PANEL * INNER + (n % 2) * 32;
@@ -147,11 +149,11 @@ void product_pack_b(bf16 *out, const void *x, int64_t wide, int64_t stride, int6
         }
 }
 
-/* out [32, 32] of two tiles of A and a panel of B. */
-static void block_vector(float *out, const bf16 *a, const bf16 *b, int64_t steps) {
+/* out [32, 32] of two rows of tiles of A, the second `next` tiles after the first, and a panel of B. */
+static void block_vector(float *out, const bf16 *a, const bf16 *b, int64_t steps, int64_t next) {
 #ifdef __AVX512BF16__
     for (int half = 0; half < 4; half++) {
-        const bf16 *rows = a + (half / 2) * steps * ROWS * INNER + (half % 2) * 8 * INNER;
+        const bf16 *rows = a + (half / 2) * next * ROWS * INNER + (half % 2) * 8 * INNER;
         __m512 sum[8][2];
         for (int i = 0; i < 8; i++) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
         for (int64_t k = 0; k < steps * 16; k++) {
@@ -172,16 +174,29 @@ static void block_vector(float *out, const bf16 *a, const bf16 *b, int64_t steps
 #endif
 }
 
-static void block_tile(float *out, const bf16 *a, const bf16 *b, int64_t steps) {
+/* c [32, 32] = or += the same, a row of c being `stride` floats after the last. */
+static void block_tile(float *c, int64_t stride, const bf16 *a, const bf16 *b, int64_t steps, int64_t next, int64_t add) {
 #ifdef __AMX_BF16__
-    const bf16 *lower = a + steps * ROWS * INNER;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    const bf16 *lower = a + next * ROWS * INNER;
+    float *below = c + 16 * stride;
+    if (add) {
+        _tile_loadd(0, c, 4 * stride);
+        _tile_loadd(1, c + 16, 4 * stride);
+        _tile_loadd(2, below, 4 * stride);
+        _tile_loadd(3, below + 16, 4 * stride);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        for (int i = 0; i < 32; i++) {  /* the stores at the end would wait for these lines */
+            __builtin_prefetch(c + i * stride, 1);
+            __builtin_prefetch(c + i * stride + 16, 1);
+        }
+    }
     for (int64_t k = 0; k < steps; k++) {
-        _tile_loadd(4, a + k * ROWS * INNER, 64);
         _tile_loadd(6, b + k * PANEL * INNER, 128);
+        _tile_loadd(4, a + k * ROWS * INNER, 64);
         _tile_loadd(7, b + k * PANEL * INNER + 32, 128);
         _tile_loadd(5, lower + k * ROWS * INNER, 64);
         _tile_dpbf16ps(0, 4, 6);
@@ -189,10 +204,10 @@ static void block_tile(float *out, const bf16 *a, const bf16 *b, int64_t steps) 
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_stored(0, out, 128);
-    _tile_stored(1, out + 16, 128);
-    _tile_stored(2, out + 16 * PANEL, 128);
-    _tile_stored(3, out + 16 * PANEL + 16, 128);
+    _tile_stored(0, c, 4 * stride);
+    _tile_stored(1, c + 16, 4 * stride);
+    _tile_stored(2, below, 4 * stride);
+    _tile_stored(3, below + 16, 4 * stride);
 #endif
 }
 
@@ -220,27 +235,40 @@ static void deliver(float *c, int64_t stride, const float *block, int64_t rows, 
     }
 }
 
-/* c [rows, columns] of the given stride = (or += with `add`) A B. */
+/* One block of c, `rows` by `columns` of it real. */
+static void multiply(int kind, float *c, int64_t stride, const bf16 *a, const bf16 *b, int64_t rows, int64_t columns,
+                     int64_t steps, int64_t next, int64_t add) {
+    float block[32 * PANEL] __attribute__((aligned(64)));
+    if (kind == TILE && rows >= 32 && columns >= PANEL) {
+        block_tile(c, stride, a, b, steps, next, add);
+        return;
+    }
+    if (kind == TILE) block_tile(block, PANEL, a, b, steps, next, 0);
+    else block_vector(block, a, b, steps, next);
+    deliver(c, stride, block, rows < 32 ? rows : 32, columns < PANEL ? columns : PANEL, add);
+}
+
+/* c [rows, columns] of the given stride = (or += with `add`) A B. Rows of A stay in the second-level cache while panels
+   of B pass by, and of a panel as much as the first level holds. */
 void product(float *c, int64_t stride, const bf16 *a, const bf16 *b, int64_t rows, int64_t columns, int64_t inner,
              int64_t add, int64_t wanted) {
     int kind = product_kind(wanted);
     int64_t steps = (inner + INNER - 1) / INNER, panels = (columns + PANEL - 1) / PANEL;
+    int64_t parts = (steps + DEEP - 1) / DEEP, deep = (steps + parts - 1) / parts;
     int64_t resident = RESIDENT / (64 * steps * 32) * 32;
     resident = resident < 32 ? 32 : resident;
 #pragma omp parallel
     {
-        float block[32 * PANEL] __attribute__((aligned(64)));
         tiles_on(kind);
         for (int64_t first = 0; first < rows; first += resident) {
             int64_t last = first + resident < rows ? first + resident : rows;
 #pragma omp for schedule(static) nowait
             for (int64_t n = 0; n < panels; n++)
-                for (int64_t m = first; m < last; m += 32) {
-                    int64_t high = rows - m < 32 ? rows - m : 32, wide = columns - n * PANEL;
-                    (kind == TILE ? block_tile : block_vector)(block, a + m * steps * INNER,
-                                                               b + n * steps * INNER * PANEL, steps);
-                    deliver(c + m * stride + n * PANEL, stride, block, high, wide < PANEL ? wide : PANEL, add);
-                }
+                for (int64_t k = 0; k < steps; k += deep)
+                    for (int64_t m = first; m < last; m += 32)
+                        multiply(kind, c + m * stride + n * PANEL, stride, a + (m * steps + 16 * k) * INNER,
+                                 b + (n * steps + k) * INNER * PANEL, rows - m, columns - n * PANEL,
+                                 steps - k < deep ? steps - k : deep, steps, add || k);
         }
         tiles_off(kind);
     }

@@ -81,9 +81,10 @@ static inline float steepness(float y, float slope, float inverse_cap) {
 }
 
 /* z <- dz = [p (-g1 - g2 (l + H)) + g1 1(target)] dx / dz with l = x - m - log S1. With `half`, in bfloat16 in the first
-   half of each row. coefficients [rows, 5]: m, log S1, H, g1, g2. cap 0 is none. */
+   half of each row, and what rounding took from the target, often the largest of its row, in rest [rows].
+   coefficients [rows, 5]: m, log S1, H, g1, g2. cap 0 is none. */
 void score_gradient(float *z, int64_t half, int64_t rows, int64_t columns, int64_t stride, const float *coefficients,
-                    const int64_t *target, int64_t first, float slope, float cap) {
+                    const int64_t *target, float *rest, int64_t first, float slope, float cap) {
     float inverse_cap = cap > 0 ? 1 / cap : 0;
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < rows; r++) {
@@ -107,6 +108,7 @@ void score_gradient(float *z, int64_t half, int64_t rows, int64_t columns, int64
 #pragma omp simd
             for (int64_t i = 0; i < count; i++) short_out[i] = narrow(out[i]);
             memcpy((bf16 *)row + j, short_out, 2 * count);
+            if (hit >= 0 && hit < count) rest[r] = out[hit] - widen(short_out[hit]);
         }
     }
 }

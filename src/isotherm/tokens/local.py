@@ -6,16 +6,19 @@ That is three products of the size of the logits, where a backward pass that mul
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from isotherm.tokens.products import short_products
 from isotherm.tokens.score import Options, Scores, capped_log_softmax, logits_gradient, product, statistics
-from isotherm.tokens.tiles import Head, Sums, Work, coefficients, cuts, fits, fresh, is_short, known
+from isotherm.tokens.tiles import Head, Sums, Work, coefficients, cuts, fits, fresh, is_short, known, seen, size, turned_back
 
 Local = Callable[[slice, Scores], Tensor]  # (rows, their scores) -> loss, a sum over these rows
-ROWS, CHUNK = 512, 4_000_000  # at least so many rows together, and more where their logits are no more than these
+Found = tuple[Tensor, tuple[Tensor, ...], tuple[Tensor | None, ...]]  # loss, four columns, gradients
+ROWS, CHUNK = 384, 4_000_000  # at least so many rows together, and more where their logits are no more than these
 WORDS = 1024  # of bfloat16 products
 
 
@@ -46,15 +49,11 @@ def score_with_loss(
 class LocalFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, bias, target, head, local):
-        work, sums = Work(hidden, target, head), Sums(hidden, head, ctx.needs_input_grad)
-        chunk, total, parts = compiled if fits(hidden, weight, bias) else plain, 0.0, []
-        for rows in cuts(work.rows, max(ROWS, CHUNK // work.vocabulary)):
-            part, scores = chunk(work, sums, hidden, rows, local)
-            total, parts = total + part, [*parts, scores]
-        ctx.save_for_backward(*sums.found())
-        columns = [torch.cat(column) for column in zip(*parts, strict=True)] or [torch.zeros(0)] * 4
+        way = again if head.short and short_products() == 2 else chunked
+        total, columns, found = way(hidden, target, head, local, ctx.needs_input_grad)
+        ctx.save_for_backward(*found)
         ctx.mark_non_differentiable(*columns)
-        return torch.as_tensor(total), *columns
+        return total, *columns
 
     @staticmethod
     def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -63,18 +62,37 @@ class LocalFunction(torch.autograd.Function):
         return *found, None, None, None
 
 
+def again(hidden: Tensor, target: Tensor, head: Head, local: Local, wanted: tuple[bool, ...]) -> Found:
+    """Where bfloat16 products are so fast that to read the weight again and again costs more than a fourth product."""
+    now = seen(hidden, target, head)
+    loss, *pair = slopes(now[2:], slice(0, len(hidden)), local)
+    return loss, now[2:], turned_back(hidden, target, coefficients(now, *pair), head, wanted)
+
+
+def chunked(hidden: Tensor, target: Tensor, head: Head, local: Local, wanted: tuple[bool, ...]) -> Found:
+    work, sums = Work(hidden, target, head), Sums(hidden, head, wanted)
+    chunk = compiled if fits(hidden, head.weight, head.bias) else plain
+    count = max(1, math.ceil(work.rows / max(ROWS, CHUNK // work.vocabulary)))
+    parts = [chunk(work, sums, hidden, rows, local) for rows in cuts(work.rows, max(1, math.ceil(work.rows / count)))]
+    if not parts:
+        return torch.zeros(()), tuple(torch.zeros(4, 0)), sums.found()
+    columns = tuple(torch.cat(column) for column in zip(*(c for _, c in parts), strict=True))
+    return torch.stack([loss for loss, _ in parts]).sum(), columns, sums.found()
+
+
 def compiled(work: Work, sums: Sums, hidden: Tensor, rows: slice, local: Local) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """A chunk of rows: bfloat16 products take its words in turn, so that dz goes into both sums from the cache."""
+    """A chunk of rows in tiles that all stay: one where torch multiplies, else such as the cache holds."""
+    state = fresh(size(rows))
     steps = list(cuts(work.vocabulary, WORDS if work.head.short else work.vocabulary))
-    z, state = work.empty(rows, slice(0, work.vocabulary)), fresh(hidden[rows].shape[0])
-    for words in steps:
-        work.gather(state, work.multiply(z[:, words], rows, words), rows, words)
+    tiles = work.empty(rows, *steps)
+    for tile, words in zip(tiles, steps, strict=True):
+        work.gather(state, work.multiply(tile, rows, words), rows, words)
     now = known(state)
     loss, *pair = slopes(now[2:], rows, local)
     numbers = coefficients(now, *pair)
-    for words in steps:
-        dz = work.turn(z[:, words], numbers, rows, words)
-        sums.add(work.factors, dz, rows, words, None if sums.weight is None else sums.weight[words])
+    for tile, words in zip(tiles, steps, strict=True):
+        dz = work.turn(tile, numbers, rows, words)
+        sums.add(work, dz, rows, words, None if sums.weight is None else sums.weight[words])
     return loss, now[2:]
 
 
@@ -84,7 +102,7 @@ def plain(work: Work, sums: Sums, hidden: Tensor, rows: slice, local: Local) -> 
     columns = statistics(capped_log_softmax(logits, head.cap, head.temperature), target, ())
     loss, *pair = slopes(columns, rows, local)
     dz = logits_gradient(logits, target, list(pair), Options(head.temperature, head.cap, ()))
-    sums.add(work.factors, dz, rows, words, sums.weight)
+    sums.add(work, dz, rows, words, sums.weight)
     return loss, columns
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from isotherm import native
 from isotherm.tokens.products import Exact, Short, short_products
 
-ROWS, WORDS = 2048, 512  # of a tile: 4 MB
+ROWS, WORDS = 2048, 768  # of a tile: 6 MB
+PAD = 16  # numbers after each row, without which the rows of a tile would fall on the same places of a cache
 
 
 class Head(NamedTuple):
@@ -67,16 +68,19 @@ class Work:
         self.factors = (Short if head.short else Exact)(hidden, head.weight)
         self.rows, self.vocabulary = len(hidden), len(head.weight)
         self.room = torch.empty(0)
+        self.rest = torch.zeros(self.rows)  # of dz at the target: what rounding to bfloat16 took
 
-    def empty(self, rows: slice, words: slice) -> Tensor:
-        """Room for a tile; the next one takes the same."""
-        count = size(rows) * size(words)
-        if len(self.room) < count:
-            self.room = torch.empty(count)
-        return self.room[:count].view(size(rows), size(words))
+    def empty(self, rows: slice, *cuts: slice) -> list[Tensor]:
+        """Room for tiles of some rows, one for each cut of the words; later ones take the same room."""
+        pad = PAD if self.head.short else 0
+        counts = [size(rows) * (size(words) + pad) for words in cuts]
+        if len(self.room) < sum(counts):
+            self.room = torch.empty(sum(counts))
+        parts = self.room[: sum(counts)].split(counts)
+        return [part.view(size(rows), -1)[:, : size(words)] for part, words in zip(parts, cuts, strict=True)]
 
     def tile(self, rows: slice, words: slice) -> Tensor:
-        return self.multiply(self.empty(rows, words), rows, words)
+        return self.multiply(self.empty(rows, words)[0], rows, words)
 
     def multiply(self, tile: Tensor, rows: slice, words: slice) -> Tensor:
         """The logits of a tile, under the cap where there is one."""
@@ -95,7 +99,7 @@ class Work:
     def turn(self, tile: Tensor, coefficients: Tensor, rows: slice, words: slice) -> Tensor:
         """z <- dz, in bfloat16 where the products are."""
         h, place = self.head, (*tile.shape, tile.stride(0))
-        numbers = self.target[rows], words.start, 1.0 / h.temperature, float(h.cap or 0)
+        numbers = self.target[rows], self.rest[rows], words.start, 1.0 / h.temperature, float(h.cap or 0)
         native.call("score_gradient", tile, int(h.short), *place, coefficients, *numbers)
         return self.factors.slopes(tile)
 
@@ -131,18 +135,42 @@ class Sums:
         self.weight = start(head.weight, dtype=weight or kind) if wanted[1] else None
         self.bias = torch.zeros_like(head.bias, dtype=kind) if head.bias is not None and wanted[2] else None
 
-    def add(self, factors: Exact | Short, dz: Tensor, rows: slice, words: slice, part: Tensor | None) -> None:
+    def add(self, work: Work, dz: Tensor, rows: slice, words: slice, part: Tensor | None) -> None:
         """`part` is the sum of dW of these words."""
         if self.hidden is not None:
-            factors.to_hidden(self.hidden, dz, rows, words)
+            work.factors.to_hidden(self.hidden, dz, rows, words)
         if part is not None:
-            factors.to_weight(part, dz, rows)
+            work.factors.to_weight(part, dz, rows)
         if self.bias is not None:
             self.bias[words] += dz.sum(0, dtype=self.bias.dtype)
+        if work.head.short:
+            self.add_rest(work, rows, words, part)
+
+    def add_rest(self, work: Work, rows: slice, words: slice, part: Tensor | None) -> None:
+        """rest W[target] and rest h, of the targets among these words."""
+        target = work.target[rows]
+        here = ((target >= words.start) & (target < words.stop)).nonzero().squeeze(1)
+        row, word = here + rows.start, target[here]
+        rest = work.rest[row][:, None]
+        if self.hidden is not None:
+            self.hidden.index_add_(0, row, rest * work.factors.weight[word])
+        if part is not None:
+            part.index_add_(0, word - words.start, rest * work.factors.hidden[row])
+        if self.bias is not None:
+            self.bias.index_add_(0, word, rest[:, 0])
 
     def found(self) -> tuple[Tensor | None, ...]:
         grads = self.hidden, self.weight, self.bias
         return tuple(None if g is None else g.to(kind) for g, kind in zip(grads, self.kinds, strict=True))
+
+
+def seen(hidden: Tensor, target: Tensor, head: Head) -> Known:
+    """The statistics, from one product."""
+    work, state = Work(hidden, target, head), fresh(len(hidden))
+    for words in cuts(work.vocabulary, WORDS):
+        for rows in cuts(work.rows, ROWS):
+            work.gather(state[rows], work.tile(rows, words), rows, words)
+    return known(state)
 
 
 class TileFunction(torch.autograd.Function):
@@ -150,11 +178,7 @@ class TileFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, target, head):
-        work, state = Work(hidden, target, head), fresh(len(hidden))
-        for words in cuts(work.vocabulary, WORDS):
-            for rows in cuts(work.rows, ROWS):
-                work.gather(state[rows], work.tile(rows, words), rows, words)
-        now = known(state)
+        now = seen(hidden, target, head)
         ctx.save_for_backward(hidden, weight, bias, target, *now)
         ctx.head = head
         ctx.mark_non_differentiable(now.s2, now.s2l)
@@ -182,7 +206,7 @@ def turned_back(
         part = None if sums.weight is None else sums.weight[words].float()  # itself where it is float32
         for rows in cuts(work.rows, ROWS):
             dz = work.turn(work.tile(rows, words), numbers[rows], rows, words)
-            sums.add(work.factors, dz, rows, words, part)
+            sums.add(work, dz, rows, words, part)
         if sums.weight is not None and part is not None and sums.weight.dtype != part.dtype:
             sums.weight[words] = part
     return sums.found()
