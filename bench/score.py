@@ -189,7 +189,9 @@ def measure(vocabulary: int, kind: str, rounds: int) -> dict[str, object]:
     less = {v: mb["plain"] / max(mb[v], 1.0) for v in ("recompute", "in_forward")}
     print("  scratch MB " + ", ".join(f"{name} {value:.0f}" for name, value in mb.items()), end="; ")
     print("less than plain by " + ", ".join(f"{name} {value:.0f}" for name, value in less.items()), flush=True)
-    return {"vocabulary": vocabulary, "kind": kind, "seconds": found, "ratios": row, "scratch_mb": mb, "less": less}
+    load = round(os.getloadavg()[0], 2)
+    kept = {"seconds": found, "ratios": row, "scratch_mb": mb, "less": less}
+    return {"vocabulary": vocabulary, "kind": kind, "load": load, **kept}
 
 
 def main() -> None:
