@@ -1,4 +1,4 @@
-"""Token statistics with their gradient: time over that of the bare matrix products, memory and error, beside plain PyTorch.
+"""Token statistics with their gradient: time over that of the bare products, memory and error, beside plain PyTorch.
 
     python bench/score.py [--quick] [--out bench/results/score.json]
 
@@ -163,7 +163,7 @@ def memory(vocabulary: int, kind: str, variant: str) -> None:
 
 
 def hidden_error(vocabulary: int, rows: int = 256) -> dict[str, float]:
-    """Of bfloat16 products, before the gradient is cast: max |dh - dh64| / max |dh64|, and the same in the mean square."""
+    """Of bfloat16 products, before dh is cast: max |dh - dh64| / max |dh64|, and the same in the mean square."""
     found = {}
     for name in ("recompute", "in forward"):
         case = Case(vocabulary, torch.bfloat16, rows)

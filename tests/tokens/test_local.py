@@ -55,10 +55,11 @@ def test_it_is_the_gradient_of_the_scores(monkeypatch, options, rows, dtype, com
     monkeypatch.setattr(module, "WORDS", 32)
     sources, target, old = inputs(dtype=dtype)
     leaves = [x.requires_grad_() for x in sources]
-    total, scores = score_with_loss(*leaves[:2], target, clipped(old), bias=leaves[2], compute=compute, **options)
+    hidden, weight, bias = leaves
+    total, scores = score_with_loss(hidden, weight, target, clipped(old), bias=bias, compute=compute, **options)
     found = torch.autograd.grad(2 * total, leaves)
     exact = [x.detach().double().requires_grad_() for x in sources]
-    truth = score(*exact[:2], target, bias=exact[2], **options)
+    truth = score(exact[0], exact[1], target, bias=exact[2], **options)
     expected = clipped(old.double())(slice(None), truth)
     assert float(((total - expected) / expected).detach().abs()) < 10 * bound
     assert all(float((a - b).detach().abs().max()) < 1e-5 for a, b in zip(scores[:4], truth[:4], strict=True))

@@ -169,7 +169,8 @@ def test_gradients_in_float32_against_float64(monkeypatch, options, tile, comput
     for function, more in ((score, {"compute": compute}), (plain, {})):
         kind = torch.float32 if function is score else torch.float64
         leaves = [x.to(kind).requires_grad_() for x in sources]
-        found = function(*leaves[:2], target, bias=leaves[2] if len(leaves) > 2 else None, **options, **more)
+        bias = leaves[2] if len(leaves) > 2 else None
+        found = function(leaves[0], leaves[1], target, bias=bias, **options, **more)
         found = found if isinstance(found, dict) else found._asdict()
         total = (row * found["logprob"]).sum() - (0.7 * row * found["entropy"]).sum()
         slopes.append(torch.autograd.grad(total, leaves))
@@ -190,7 +191,8 @@ def test_what_is_no_number_stays_one(bad):
 
 
 def test_float64_stays_float64():
-    found = score(*(x.double() if x.is_floating_point() else x for x in inputs()))
+    hidden, weight, target = inputs(dtype=torch.float64)
+    found = score(hidden, weight, target)
     assert all(getattr(found, name).dtype == torch.float64 for name in FIELDS)
 
 

@@ -81,7 +81,8 @@ def test_without_any_signal_the_gradient_is_zero_and_there(case):
 
 
 def made(advantage, weight, normalizer, *penalties):
-    return Decision(*(torch.tensor(x) for x in (advantage, weight, normalizer)), tuple(map(torch.tensor, penalties)))
+    first, second, third = map(torch.tensor, (advantage, weight, normalizer))
+    return Decision(first, second, third, tuple(map(torch.tensor, penalties)))
 
 
 def test_live_tokens_by_hand():

@@ -1,7 +1,7 @@
 """The gradient in the forward pass, for a loss that is a sum over tokens once all that belongs to the batch is decided.
 
-Rows whose logits fit into memory together are multiplied once: statistics, loss, dz where the logits stand, both products.
-That is three products of the size of the logits, where a backward pass that multiplies again takes four.
+Rows whose logits fit into memory together are multiplied once: statistics, loss, dz where the logits stand, products.
+Those are three in all, where a backward pass that makes the logits again takes four.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from isotherm.tokens import tiles
 from isotherm.tokens.products import short_products
 from isotherm.tokens.score import Options, Scores, capped_log_softmax, logits_gradient, product, statistics
-from isotherm.tokens.tiles import Head, Sums, Work, coefficients, cuts, fits, fresh, is_short, known, seen, size, turned_back
 
 Local = Callable[[slice, Scores], Tensor]  # (rows, their scores) -> loss, a sum over these rows
 Found = tuple[Tensor, tuple[Tensor, ...], tuple[Tensor | None, ...]]  # loss, four columns, gradients
+Chunk = tuple[Tensor, tuple[Tensor, ...]]  # loss, four columns
 ROWS, CHUNK = 384, 4_000_000  # at least so many rows together, and more where their logits are no more than these
 WORDS = 1024  # of bfloat16 products
 
@@ -41,9 +42,9 @@ def score_with_loss(
     >>> float(score_with_loss(h, w, torch.tensor([3]), lambda rows, s: -s.logprob.sum())[0])
     1.3862943649291992
     """
-    head = Head(weight, bias, cap, float(temperature), is_short(hidden, weight, compute))
-    total, *columns = LocalFunction.apply(hidden, weight, bias, target, head, local)
-    return total, Scores(*columns, {})
+    head = tiles.Head(weight, bias, cap, float(temperature), tiles.is_short(hidden, weight, compute))
+    total, logprob, entropy, s2, s2l = LocalFunction.apply(hidden, weight, bias, target, head, local)
+    return total, Scores(logprob, entropy, s2, s2l, {})
 
 
 class LocalFunction(torch.autograd.Function):
@@ -62,41 +63,47 @@ class LocalFunction(torch.autograd.Function):
         return *found, None, None, None
 
 
-def again(hidden: Tensor, target: Tensor, head: Head, local: Local, wanted: tuple[bool, ...]) -> Found:
+def again(hidden: Tensor, target: Tensor, head: tiles.Head, local: Local, wanted: tuple[bool, ...]) -> Found:
     """Where bfloat16 products are so fast that to read the weight again and again costs more than a fourth product."""
-    now = seen(hidden, target, head)
+    now = tiles.seen(hidden, target, head)
     loss, *pair = slopes(now[2:], slice(0, len(hidden)), local)
-    return loss, now[2:], turned_back(hidden, target, coefficients(now, *pair), head, wanted)
+    return loss, now[2:], tiles.turned_back(hidden, target, tiles.coefficients(now, *pair), head, wanted)
 
 
-def chunked(hidden: Tensor, target: Tensor, head: Head, local: Local, wanted: tuple[bool, ...]) -> Found:
-    work, sums = Work(hidden, target, head), Sums(hidden, head, wanted)
-    chunk = compiled if fits(hidden, head.weight, head.bias) else plain
+def chunked(hidden: Tensor, target: Tensor, head: tiles.Head, local: Local, wanted: tuple[bool, ...]) -> Found:
+    work, sums = tiles.Work(hidden, target, head), tiles.Sums(hidden, head, wanted)
+    chunk = compiled if tiles.fits(hidden, head.weight, head.bias) else plain
     count = max(1, math.ceil(work.rows / max(ROWS, CHUNK // work.vocabulary)))
-    parts = [chunk(work, sums, hidden, rows, local) for rows in cuts(work.rows, max(1, math.ceil(work.rows / count)))]
+    parts = [
+        chunk(work, sums, hidden, rows, local) for rows in tiles.cuts(work.rows, max(1, math.ceil(work.rows / count)))
+    ]
     if not parts:
         return torch.zeros(()), tuple(torch.zeros(4, 0)), sums.found()
     columns = tuple(torch.cat(column) for column in zip(*(c for _, c in parts), strict=True))
     return torch.stack([loss for loss, _ in parts]).sum(), columns, sums.found()
 
 
-def compiled(work: Work, sums: Sums, hidden: Tensor, rows: slice, local: Local) -> tuple[Tensor, tuple[Tensor, ...]]:
+def compiled(
+    work: tiles.Work, sums: tiles.Sums, hidden: Tensor, rows: slice, local: Local
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """A chunk of rows in tiles that all stay: one where torch multiplies, else such as the cache holds."""
-    state = fresh(size(rows))
-    steps = list(cuts(work.vocabulary, WORDS if work.head.short else work.vocabulary))
-    tiles = work.empty(rows, *steps)
-    for tile, words in zip(tiles, steps, strict=True):
+    state = tiles.fresh(tiles.size(rows))
+    steps = list(tiles.cuts(work.vocabulary, WORDS if work.head.short else work.vocabulary))
+    room = work.empty(rows, *steps)
+    for tile, words in zip(room, steps, strict=True):
         work.gather(state, work.multiply(tile, rows, words), rows, words)
-    now = known(state)
+    now = tiles.known(state)
     loss, *pair = slopes(now[2:], rows, local)
-    numbers = coefficients(now, *pair)
-    for tile, words in zip(tiles, steps, strict=True):
+    numbers = tiles.coefficients(now, *pair)
+    for tile, words in zip(room, steps, strict=True):
         dz = work.turn(tile, numbers, rows, words)
         sums.add(work, dz, rows, words, None if sums.weight is None else sums.weight[words])
     return loss, now[2:]
 
 
-def plain(work: Work, sums: Sums, hidden: Tensor, rows: slice, local: Local) -> tuple[Tensor, tuple[Tensor, ...]]:
+def plain(
+    work: tiles.Work, sums: tiles.Sums, hidden: Tensor, rows: slice, local: Local
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     head, target, words = work.head, work.target[rows], slice(0, work.vocabulary)
     logits = product(hidden[rows], head.weight, head.bias)
     columns = statistics(capped_log_softmax(logits, head.cap, head.temperature), target, ())

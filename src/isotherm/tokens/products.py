@@ -1,7 +1,7 @@
 """The three products of a head, cut by rows and by words of the vocabulary: logits, and the gradients of both factors.
 
-`Exact` multiplies in float32 with torch. `Short` rounds the factors to bfloat16 and sums in float32, in C; nothing that is
-summed over words, and no logit, is ever rounded to bfloat16.
+`Exact` multiplies in float32 with torch. `Short` rounds the factors to bfloat16 and sums in float32, in C: no logit and
+no sum over words is ever rounded to bfloat16.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Token statistics and their gradient over tiles [rows, words] of the logits, with the compiled functions.
 
-Forward: m, S_k = sum e^{k (x - m)} and T_k = sum e^{k (x - m)} (x - m), tile after tile; all statistics come from these.
+Forward: m, S_k = sum e^{k (x - m)} and T_k = sum e^{k (x - m)} (x - m), tile after tile; all statistics come from them.
 Backward: each tile is multiplied again, becomes dz where it stands, and goes into the sums of both gradients.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from isotherm import native
 from isotherm.tokens.products import Exact, Short, short_products
 
-ROWS, WORDS = 2048, 768  # of a tile: 6 MB
+ROWS, WORDS = 2048, 640  # of a tile: 5 MB
 PAD = 16  # numbers after each row, without which the rows of a tile would fall on the same places of a cache
 
 
@@ -187,8 +187,9 @@ class TileFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
         hidden, weight, bias, target, *now = ctx.saved_tensors
-        head, pair = ctx.head._replace(weight=weight, bias=bias), [torch.zeros(1) if g is None else g for g in grads[:2]]
-        numbers = coefficients(Known(*now), *(g.expand(len(hidden)) for g in pair))
+        pair = (torch.zeros(len(hidden)) if g is None else g for g in grads[:2])
+        head = ctx.head._replace(weight=weight, bias=bias)
+        numbers = coefficients(Known(*now), *pair)
         live = (numbers[:, 3:] != 0).any(1).nonzero().squeeze(1)
         if len(live) == len(hidden):
             return *turned_back(hidden, target, numbers, head, ctx.needs_input_grad), None, None

@@ -1,11 +1,10 @@
-"""Which responses have a part in the loss: the others need no backward pass, and where they are scored no forward pass."""
+"""Which responses have a part in the loss: the others need no backward pass, nor a forward pass for its sake."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from isotherm.objective.factors import factors_of

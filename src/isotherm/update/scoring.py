@@ -31,7 +31,8 @@ def loss_of_rows(policy: Policy, rollout: Rollout, rows: slice, temperature: flo
     target = flatten(batch.responses, batch.lengths)
 
     def near(cut: slice, scores: Scores) -> Tensor:
-        return local(cut, Scores(*(x.cpu() for x in scores[:4]), {}))
+        logprob, entropy, s2, s2l = (x.cpu() for x in scores[:4])
+        return local(cut, Scores(logprob, entropy, s2, s2l, {}))
 
     options = {"bias": head.bias, "cap": head.cap}
     return score_with_loss(policy.model.hidden(batch), head.weight, target, near, temperature, **options)[0]
