@@ -117,7 +117,7 @@ def taken(policy: Policy) -> Tensor:
 
 def exact(case: Case, tokens: Tokens, chosen: Method, micro: int) -> tuple[Tensor, Decision]:
     rule = Rule(micro, 1.0, "current", 0.0)
-    _, _, decision = gradient(case.policy, case.rollout, tokens, chosen, rule)
+    decision = gradient(case.policy, case.rollout, tokens, chosen, rule).decision
     return taken(case.policy), decision
 
 

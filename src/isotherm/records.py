@@ -88,8 +88,8 @@ class Tokens:
     def __len__(self) -> int:
         return self.logprob.shape[0]
 
-    def where(self, keep: Tensor) -> Tokens:
-        """The tokens where the boolean `keep` is true."""
+    def where(self, keep: Tensor | slice) -> Tokens:
+        """The tokens of a slice, or where the boolean `keep` is true."""
         return self.map(lambda x: x[keep])
 
     def detach(self) -> Tokens:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isotherm import native
+
 HERE = Path(__file__).parent
 NOISE = "mismatch/"  # rounding itself: other on every machine
 RELATIVE, ABSOLUTE = 1e-4, 1e-6  # other processors round differently
@@ -41,6 +43,18 @@ def test_the_trajectory_is_the_stored_one(micro_batch: int, tmp_path: Path) -> N
     found = load().trajectory(tmp_path, micro_batch=micro_batch)
     assert not differences(found, stored)
     assert max(found["mismatch/max"]) < 1e-4
+
+
+@pytest.mark.parametrize("micro_batch", [0, 5])
+def test_the_plain_functions_give_the_same(micro_batch: int, tmp_path: Path) -> None:
+    """Without a compiler a run takes the same path, up to rounding."""
+    for name in ("compiled", "plain"):
+        (tmp_path / name).mkdir()
+    with native.using(True):
+        compiled = load().trajectory(tmp_path / "compiled", micro_batch=micro_batch)
+    with native.using(False):
+        plain = load().trajectory(tmp_path / "plain", micro_batch=micro_batch)
+    assert not differences(compiled, plain)
 
 
 def test_the_stored_run_does_something() -> None:

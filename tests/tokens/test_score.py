@@ -7,10 +7,23 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from isotherm import native
+from isotherm.tokens import products, tiles
 from isotherm.tokens import score as module
 from isotherm.tokens.score import score
 
 FIELDS = ("logprob", "entropy", "s2", "s2l")
+WAYS = {"plain": 0, "vectors": 1, "tiles": 2}  # no compiled functions; bfloat16 products in vectors; in tiles
+
+
+@pytest.fixture(params=WAYS, autouse=True)
+def way(request, monkeypatch):
+    """Every test runs on the plain functions and on the compiled ones."""
+    monkeypatch.setattr(products, "fastest", WAYS[request.param])
+    with native.using(request.param != "plain"):
+        if request.param != "plain" and products.short_products() != WAYS[request.param]:
+            pytest.skip(f"no products of bfloat16 in {request.param} here")
+        yield request.param
 
 
 def inputs(n=6, width=8, vocabulary=50, scale=1.0, dtype=torch.float32, seed=0):
@@ -140,10 +153,91 @@ def test_gradients_against_autograd_whatever_the_chunk(monkeypatch, options, wan
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("tile", [(2048, 512), (3, 16), (100, 7)])
+@pytest.mark.parametrize(("compute", "bound"), [(torch.float32, 3e-6), (torch.bfloat16, 5e-3)], ids=["f32", "bf16"])
+def test_gradients_in_float32_against_float64(monkeypatch, options, tile, compute, bound):
+    """Factors that bfloat16 holds, so that its products differ by the rounding of dz alone."""
+    monkeypatch.setattr(tiles, "ROWS", tile[0])
+    monkeypatch.setattr(tiles, "WORDS", tile[1])
+    hidden, weight, target = inputs(40, 37, scale=2.0, dtype=torch.bfloat16)
+    options = dict(options)
+    sources = [hidden.float(), weight.float(), *([options.pop("bias")] if "bias" in options else [])]
+    row = torch.linspace(-1, 2, 40)
+    row[:5] = 0  # these rows have no gradient
+    slopes = []
+    for function, more in ((score, {"compute": compute}), (plain, {})):
+        kind = torch.float32 if function is score else torch.float64
+        leaves = [x.to(kind).requires_grad_() for x in sources]
+        bias = leaves[2] if len(leaves) > 2 else None
+        found = function(leaves[0], leaves[1], target, bias=bias, **options, **more)
+        found = found if isinstance(found, dict) else found._asdict()
+        total = (row * found["logprob"]).sum() - (0.7 * row * found["entropy"]).sum()
+        slopes.append(torch.autograd.grad(total, leaves))
+    for a, b in zip(*slopes, strict=True):
+        assert a.dtype == torch.float32
+        assert float((a - b).abs().max() / b.abs().max()) < bound
+    assert not slopes[0][0][:5].any()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_no_number_stays_one(bad):
+    """In its own row, in every statistic."""
+    hidden, weight, target = inputs()
+    hidden[2, 3] = bad
+    found = score(hidden, weight, target)
+    for name in FIELDS:
+        assert torch.isfinite(getattr(found, name)).tolist() == [i != 2 for i in range(6)]
+
+
+def test_float64_stays_float64():
+    hidden, weight, target = inputs(dtype=torch.float64)
+    found = score(hidden, weight, target)
+    assert all(getattr(found, name).dtype == torch.float64 for name in FIELDS)
+
+
+def test_the_entropy_of_bfloat16_factors_is_not_one_of_bfloat16():
+    """Logits rounded to bfloat16 are 3e-3 off and more: useless where entropy moves by 1e-3 in a step."""
+    data = inputs(64, 64, 1000, 6.0, torch.bfloat16)
+    found, truth = score(*data).entropy, plain(*data)["entropy"]
+    coarse = (data[0] @ data[1].T).float().log_softmax(-1)
+    rounded = -(coarse.exp() * coarse).sum(-1)
+    assert found.dtype == torch.float32
+    assert float((found - truth).abs().max()) < 1e-5
+    assert float((rounded - truth).abs().max()) > 3e-3
+
+
+def test_the_hidden_gradient_is_not_summed_in_bfloat16():
+    """Sums over the words that are rounded to bfloat16 word after word are an order of magnitude worse."""
+    hidden, weight, target = inputs(64, 64, 8192, 3.0, torch.bfloat16)
+    hidden, weight = hidden.float(), weight.float()
+    leaf = hidden.clone().requires_grad_()
+    score(leaf, weight, target, compute=torch.bfloat16).logprob.sum().backward()
+    exact = hidden.double().requires_grad_()
+    plain(exact, weight, target)["logprob"].sum().backward()
+    truth = gradient(exact)
+    logits = (hidden @ weight.T).requires_grad_()
+    (dz,) = torch.autograd.grad(logits.log_softmax(-1).gather(1, target[:, None]).sum(), logits)
+    coarse = torch.zeros_like(hidden, dtype=torch.bfloat16)
+    for z, w in zip(dz.split(512, 1), weight.split(512), strict=True):
+        coarse += (z @ w).bfloat16()
+    ours, theirs = (float((x - truth).abs().max() / truth.abs().max()) for x in (gradient(leaf), coarse))
+    assert ours < 1e-3
+    assert theirs > 3e-3
+
+
+def test_factors_are_rounded_on_request_only(way):
+    exact, asked = (score(*inputs(32, 64), compute=kind).logprob for kind in (None, torch.bfloat16))
+    assert torch.equal(exact, asked) == (way == "plain")
+    assert float((exact - asked).abs().max()) < 0.1
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5, 6, 7])
 def test_chunks_meet_without_a_seam(monkeypatch, rows):
     whole = score(*inputs())
     monkeypatch.setattr(module, "CHUNK", rows * 50)
+    monkeypatch.setattr(tiles, "ROWS", rows)
+    monkeypatch.setattr(tiles, "WORDS", 7 * rows)
     parts = score(*inputs())
     for name in FIELDS:
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-6, atol=1e-6)
@@ -185,10 +279,13 @@ class Largest(TorchDispatchMode):
 def test_no_tensor_of_all_tokens_by_the_vocabulary(monkeypatch, functionals):
     n, vocabulary, rows = 96, 32_000, 12
     monkeypatch.setattr(module, "CHUNK", rows * vocabulary)
+    monkeypatch.setattr(tiles, "WORDS", 2_000)
     hidden, weight, target = inputs(n, 8, vocabulary)
     with Largest() as forward:
         found = score(hidden.requires_grad_(), weight.requires_grad_(), target, functionals=functionals)
         total = found.logprob.sum() + found.entropy.sum() + sum(x.sum() for x in found.extra.values())
     with Largest() as backward:
         total.backward()
-    assert forward.size == backward.size == rows * vocabulary
+    in_tiles = native.on() and not functionals
+    assert forward.size == (n * 2_000 if in_tiles else rows * vocabulary)
+    assert backward.size == (max(n * 2_000, 8 * vocabulary) if in_tiles else rows * vocabulary)  # dW is [vocabulary, 8]

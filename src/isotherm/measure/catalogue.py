@@ -48,17 +48,18 @@ METRICS: tuple[Metric, ...] = (
     Metric("signal/groups", "share", "mean over groups", "Share of the groups whose rewards are not all equal."),
     Metric("signal/refills", "count", "sum over the step", "Extra sampling rounds to replace groups without signal."),
     Metric("tokens/sampled", "tokens", "sum over the step", "Response tokens sampled."),
-    Metric("tokens/trained", "tokens", "sum over the step", "Response tokens that entered the loss."),
+    Metric("tokens/trained", "tokens", "sum over the step", "Response tokens that the loss is a sum over."),
     Metric(
         "mismatch/mean",
         "nats",
-        "mean over trained tokens",
-        "Absolute difference between the log-probabilities of the sampler and of the scorer.",
+        "mean over scored tokens",
+        "Absolute difference between the log-probabilities of the sampler and of the scorer. With one update per "
+        "rollout, responses whose coefficient is 0 in every term of the loss are not scored.",
     ),
     Metric(
         "mismatch/max",
         "nats",
-        "maximum over trained tokens",
+        "maximum over scored tokens",
         "Largest absolute difference between the log-probabilities of the sampler and of the scorer.",
     ),
     Metric("update/count", "count", "sum over the step", "Optimizer steps taken."),
@@ -79,7 +80,13 @@ METRICS: tuple[Metric, ...] = (
         "mean over tokens",
         "Share of the tokens whose ratio is above the clip range where that stops the gradient.",
     ),
-    Metric("update/ratio_max", "ratio", "maximum over tokens", "Largest ratio pi / pi_old."),
+    Metric(
+        "update/ratio_max",
+        "ratio",
+        "maximum over tokens",
+        "Largest ratio pi / pi_old. A response whose coefficient is 0 in every term of the loss is not scored again: "
+        "in this and the other metrics of an update it keeps its old log-probabilities, with ratio 1.",
+    ),
     Metric(
         "update/kl_old",
         "nats per token",

@@ -106,7 +106,7 @@ class Decision(NamedTuple):
     normalizer: Tensor
     penalties: tuple[Tensor, ...]
 
-    def where(self, cut: slice) -> Decision:
+    def where(self, cut: slice | Tensor) -> Decision:
         return Decision(
             self.advantage[cut], self.weight[cut], self.normalizer[cut], tuple(c[cut] for c in self.penalties)
         )

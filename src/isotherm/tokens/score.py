@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from isotherm.tokens import tiles
+
 Functional = Callable[[Tensor], Tensor]  # log pi [rows, vocabulary] -> [rows]
 
 CHUNK = 4_000_000  # logits held at once: 16 MB in float32
@@ -33,11 +35,14 @@ def score(
     bias: Tensor | None = None,
     cap: float | None = None,
     functionals: Mapping[str, Functional] | None = None,
+    compute: torch.dtype | None = None,
 ) -> Scores:
     """Statistics of pi = softmax(cap(hidden @ weight.T + bias) / temperature) at each row.
 
-    hidden [N, width], weight [vocabulary, width], target [N]. Rows are taken in chunks, so that no [N, vocabulary]
-    tensor exists; the backward pass computes each chunk again. bfloat16 inputs are multiplied in float32.
+    hidden [N, width], weight [vocabulary, width], target [N]. No [N, vocabulary] tensor exists: the logits come in
+    tiles (`tokens/tiles.py`) or in chunks of rows, and the backward pass computes them again. Logits, statistics and
+    sums are float32 at least. Factors in bfloat16 are multiplied as they are; compute = bfloat16 rounds others to it
+    and float32 widens them. Where the processor cannot multiply bfloat16, everything is multiplied in float32.
 
     >>> s = score(torch.zeros(1, 2), torch.zeros(4, 2), torch.tensor([3]))
     >>> round(float(s.logprob), 4), round(float(s.entropy), 4)
@@ -46,7 +51,10 @@ def score(
     if not functionals and fits_gpu(hidden, weight):
         from isotherm.tokens.score_gpu import score_on_gpu
 
-        return Scores(*score_on_gpu(hidden, weight, bias, target, float(temperature), cap), {})
+        return Scores(*score_on_gpu(hidden, weight, bias, target, float(temperature), cap, compute), {})
+    if not functionals and tiles.fits(hidden, weight, bias):
+        head = tiles.Head(weight, bias, cap, float(temperature), tiles.is_short(hidden, weight, compute))
+        return Scores(*tiles.TileFunction.apply(hidden, weight, bias, target, head), {})  # pyright: ignore
     chosen = dict(functionals or {})
     names, calls = tuple(chosen), tuple(chosen.values())
     options = Options(float(temperature), cap, calls)
@@ -68,7 +76,11 @@ class Options(NamedTuple):
 
 def log_softmax(hidden: Tensor, weight: Tensor, bias: Tensor | None, cap: float | None, temperature: float) -> Tensor:
     """log pi of a chunk of rows, at least float32."""
-    return torch.log_softmax(capped(product(hidden, weight, bias), cap) / temperature, -1)
+    return capped_log_softmax(product(hidden, weight, bias), cap, temperature)
+
+
+def capped_log_softmax(logits: Tensor, cap: float | None, temperature: float) -> Tensor:
+    return torch.log_softmax(capped(logits, cap) / temperature, -1)
 
 
 def capped(logits: Tensor, cap: float | None) -> Tensor:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from isotherm.policy.batch import Batch, pad_prompts
 from isotherm.policy.model import Policy
 from isotherm.records import Rollout
+from isotherm.tokens.local import Local, score_with_loss
 from isotherm.tokens.score import Scores, score
 from isotherm.tokens.stream import flatten
 
@@ -21,6 +23,19 @@ def score_rows(policy: Policy, rollout: Rollout, rows: slice, temperature: float
     scores = score(policy.model.hidden(batch), head.weight, target, temperature, bias=head.bias, cap=head.cap)
     logprob, entropy, s2, s2l = (x.cpu() for x in scores[:4])
     return Scores(logprob, entropy, s2, s2l, {})
+
+
+def loss_of_rows(policy: Policy, rollout: Rollout, rows: slice, temperature: float, local: Local) -> Tensor:
+    """The loss of some rows, with `local` on their scores: see `tokens/local.py`."""
+    batch, head = batch_of(rollout, rows, policy.device), policy.model.head
+    target = flatten(batch.responses, batch.lengths)
+
+    def near(cut: slice, scores: Scores) -> Tensor:
+        logprob, entropy, s2, s2l = (x.cpu() for x in scores[:4])
+        return local(cut, Scores(logprob, entropy, s2, s2l, {}))
+
+    options = {"bias": head.bias, "cap": head.cap}
+    return score_with_loss(policy.model.hidden(batch), head.weight, target, near, temperature, **options)[0]
 
 
 def batch_of(rollout: Rollout, rows: slice, device: torch.device) -> Batch:

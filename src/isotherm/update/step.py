@@ -12,9 +12,12 @@ from isotherm.objective.method import Decision, Method, decide, loss
 from isotherm.objective.telemetry import Telemetry, telemetry
 from isotherm.policy.model import Policy
 from isotherm.records import Rollout, Tokens
+from isotherm.tokens.local import Local
 from isotherm.tokens.score import Scores
+from isotherm.tokens.stream import spread
 from isotherm.update.finite import NonFinite, require_finite
-from isotherm.update.scoring import pieces, score_all, score_rows
+from isotherm.update.live import live_responses, put
+from isotherm.update.scoring import loss_of_rows, pieces, score_all, score_rows
 
 
 class Rule(NamedTuple):
@@ -31,7 +34,8 @@ class Outcome(NamedTuple):
     loss: float
     grad_norm: float
     telemetry: Telemetry
-    mismatch: Tensor  # |log pi_sampler - log pi_old| per token
+    mismatch: Tensor  # |log pi_sampler - log pi_old| per token where pi_old is known
+    tokens: int  # that the loss is a sum over
 
 
 def with_scores(tokens: Tokens, scores: Scores, fresh: bool) -> Tokens:
@@ -40,33 +44,73 @@ def with_scores(tokens: Tokens, scores: Scores, fresh: bool) -> Tokens:
     return dataclasses.replace(now, old_logprob=scores.logprob.detach()) if fresh else now
 
 
-def gradient(
-    policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule
-) -> tuple[Tensor, Tokens, Decision]:
-    """Accumulates d loss / d parameters; returns the loss, the tokens under the current policy, and the decision."""
-    decision = decide_ahead(policy, batch, tokens, method, rule)
-    total, seen = torch.zeros(()), []
-    for rows, cut in pieces(batch, rule.micro_batch):
-        scores = score_rows(policy, batch, rows, rule.temperature)
-        current = with_scores(tokens.map(lambda x, c=cut: x[c]), scores, rule.fresh)
-        require_finite(log_prob=current.logprob.detach())
-        decision = decision or decide(current, method)
-        part = loss(current, method, decision.where(cut))
-        part.backward()
-        total, seen = total + part.detach(), [*seen, current.detach()]
-    assert decision is not None
-    return total, concatenate(seen), decision
+class Gradient(NamedTuple):
+    """What accumulating d loss / d parameters leaves beside it."""
+
+    loss: Tensor
+    tokens: Tokens  # under the current policy; of tokens that were not scored, as they came
+    decision: Decision
+    scored: Tensor  # bool per token
 
 
-def decide_ahead(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule) -> Decision | None:
-    """The decision over the whole mini-batch; None where its only forward pass will do for both."""
-    whole = rule.micro_batch == 0 or rule.micro_batch >= len(batch.length)
-    if whole and rule.statistics == "current":
+def gradient(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule) -> Gradient:
+    """Accumulates d loss / d parameters over micro-batches, of the live responses alone where it is known which."""
+    seen = under_current(policy, batch, tokens, method, rule)
+    if seen is None:
+        return together(policy, batch, tokens, method, rule)
+    decision = decide(seen, method)
+    live = live_responses(method, decision, batch.length)
+    chosen = spread(live, batch.length)
+    parts = decision.where(chosen), method, rule
+    total, current = ahead(policy, batch.rows(live), tokens.where(chosen), *parts)
+    return Gradient(total, put(seen.detach(), chosen, current), decision, chosen | (seen is not tokens))
+
+
+def under_current(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule) -> Tokens | None:
+    """The tokens to decide on over the whole mini-batch; None where its only forward pass will do for both."""
+    if rule.statistics != "current" or not method.needs_current:
+        return tokens
+    if rule.micro_batch == 0 or rule.micro_batch >= len(batch.length):
         return None
-    if method.needs_current and rule.statistics == "current":
-        scores = score_all(policy, batch, rule.micro_batch, rule.temperature)
-        tokens = with_scores(tokens, scores, rule.fresh)
-    return decide(tokens, method)
+    return with_scores(tokens, score_all(policy, batch, rule.micro_batch, rule.temperature), rule.fresh)
+
+
+def together(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule) -> Gradient:
+    """One forward pass for the decision and for the loss."""
+    scores = score_rows(policy, batch, slice(None), rule.temperature)
+    current = with_scores(tokens, scores, rule.fresh)
+    require_finite(log_prob=current.logprob.detach())
+    decision = decide(current, method)
+    total = loss(current, method, decision)
+    total.backward()
+    return Gradient(total.detach(), current.detach(), decision, torch.ones(len(tokens), dtype=torch.bool))
+
+
+def ahead(
+    policy: Policy, batch: Rollout, tokens: Tokens, decision: Decision, method: Method, rule: Rule
+) -> tuple[Tensor, Tokens]:
+    """The loss, with the gradient of its head made in the forward pass, and the tokens under the current policy."""
+    total, seen = torch.zeros(()), [tokens.where(slice(0, 0))]
+
+    def local(cut: slice, scores: Scores) -> Tensor:
+        current = with_scores(tokens.where(cut), scores, rule.fresh)
+        require_finite(log_prob=current.logprob.detach())
+        seen.append(current.detach())
+        return loss(current, method, decision.where(cut))
+
+    for rows, cut in pieces(batch, rule.micro_batch):
+        part = loss_of_rows(policy, batch, rows, rule.temperature, shifted(local, cut.start))
+        part.backward()
+        total = total + part.detach()
+    if len(seen) == 1:
+        for p in policy.parameters().values():
+            p.grad = torch.zeros_like(p)
+    return total, concatenate(seen)
+
+
+def shifted(local: Local, by: int) -> Local:
+    """The same on slices that count from `by`."""
+    return lambda cut, scores: local(slice(cut.start + by, cut.stop + by), scores)
 
 
 def concatenate(parts: list[Tokens]) -> Tokens:
@@ -82,7 +126,7 @@ def optimizer_step(
     """Gradient, clip, AdamW. Raises NonFinite, and leaves the weights alone, if anything is not a number."""
     parameters = list(policy.parameters().values())
     try:
-        total, current, decision = gradient(policy, batch, tokens, method, rule)
+        total, current, decision, scored = gradient(policy, batch, tokens, method, rule)
         require_finite(loss=total)
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         require_finite(gradient=norm)
@@ -93,5 +137,6 @@ def optimizer_step(
         torch.nn.utils.clip_grads_with_norm_(parameters, rule.clip_grad, norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    mismatch = (current.sampler_logprob - current.old_logprob).abs()
-    return Outcome(float(total), float(norm), telemetry(current, method, decision), mismatch)
+    known = scored if rule.fresh else torch.ones_like(scored)  # without a scoring pass pi_old is known where pi is
+    mismatch = (current.sampler_logprob - current.old_logprob)[known].abs()
+    return Outcome(float(total), float(norm), telemetry(current, method, decision), mismatch, len(current))

@@ -1,0 +1,123 @@
+"""The gradient in the forward pass, for a loss that is a sum over tokens once all that belongs to the batch is decided.
+
+Rows whose logits fit into memory together are multiplied once: statistics, loss, dz where the logits stand, products.
+Those are three in all, where a backward pass that makes the logits again takes four.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from isotherm.tokens import tiles
+from isotherm.tokens.products import short_products
+from isotherm.tokens.score import Options, Scores, capped_log_softmax, logits_gradient, product, statistics
+
+Local = Callable[[slice, Scores], Tensor]  # (rows, their scores) -> loss, a sum over these rows
+Found = tuple[Tensor, tuple[Tensor, ...], tuple[Tensor | None, ...]]  # loss, four columns, gradients
+Chunk = tuple[Tensor, tuple[Tensor, ...]]  # loss, four columns
+ROWS, CHUNK = 384, 4_000_000  # at least so many rows together, and more where their logits are no more than these
+WORDS = 1024  # of bfloat16 products
+
+
+def score_with_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    local: Local,
+    temperature: float = 1.0,
+    *,
+    bias: Tensor | None = None,
+    cap: float | None = None,
+    compute: torch.dtype | None = None,
+) -> tuple[Tensor, Scores]:
+    """The loss, whose backward pass only hands out gradients that are there, and the scores without a graph.
+
+    `local` is called on chunks of rows with differentiable log-prob and entropy; the rest is as in `score`.
+
+    >>> h, w = torch.zeros(1, 2), torch.ones(4, 2, requires_grad=True)
+    >>> float(score_with_loss(h, w, torch.tensor([3]), lambda rows, s: -s.logprob.sum())[0])
+    1.3862943649291992
+    """
+    head = tiles.Head(weight, bias, cap, float(temperature), tiles.is_short(hidden, weight, compute))
+    total, logprob, entropy, s2, s2l = LocalFunction.apply(hidden, weight, bias, target, head, local)
+    return total, Scores(logprob, entropy, s2, s2l, {})
+
+
+class LocalFunction(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, target, head, local):
+        way = again if head.short and short_products() == 2 else chunked
+        total, columns, found = way(hidden, target, head, local, ctx.needs_input_grad)
+        ctx.save_for_backward(*found)
+        ctx.mark_non_differentiable(*columns)
+        return total, *columns
+
+    @staticmethod
+    def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
+        scale = grads[0]
+        found = (g if g is None or float(scale) == 1 else g * scale.to(g.dtype) for g in ctx.saved_tensors)
+        return *found, None, None, None
+
+
+def again(hidden: Tensor, target: Tensor, head: tiles.Head, local: Local, wanted: tuple[bool, ...]) -> Found:
+    """Where bfloat16 products are so fast that to read the weight again and again costs more than a fourth product."""
+    now = tiles.seen(hidden, target, head)
+    loss, *pair = slopes(now[2:], slice(0, len(hidden)), local)
+    return loss, now[2:], tiles.turned_back(hidden, target, tiles.coefficients(now, *pair), head, wanted)
+
+
+def chunked(hidden: Tensor, target: Tensor, head: tiles.Head, local: Local, wanted: tuple[bool, ...]) -> Found:
+    work, sums = tiles.Work(hidden, target, head), tiles.Sums(hidden, head, wanted)
+    chunk = compiled if tiles.fits(hidden, head.weight, head.bias) else plain
+    count = max(1, math.ceil(work.rows / max(ROWS, CHUNK // work.vocabulary)))
+    parts = [
+        chunk(work, sums, hidden, rows, local) for rows in tiles.cuts(work.rows, max(1, math.ceil(work.rows / count)))
+    ]
+    if not parts:
+        return torch.zeros(()), tuple(torch.zeros(4, 0)), sums.found()
+    columns = tuple(torch.cat(column) for column in zip(*(c for _, c in parts), strict=True))
+    return torch.stack([loss for loss, _ in parts]).sum(), columns, sums.found()
+
+
+def compiled(
+    work: tiles.Work, sums: tiles.Sums, hidden: Tensor, rows: slice, local: Local
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A chunk of rows in tiles that all stay: one where torch multiplies, else such as the cache holds."""
+    state = tiles.fresh(tiles.size(rows))
+    steps = list(tiles.cuts(work.vocabulary, WORDS if work.head.short else work.vocabulary))
+    room = work.empty(rows, *steps)
+    for tile, words in zip(room, steps, strict=True):
+        work.gather(state, work.multiply(tile, rows, words), rows, words)
+    now = tiles.known(state)
+    loss, *pair = slopes(now[2:], rows, local)
+    numbers = tiles.coefficients(now, *pair)
+    for tile, words in zip(room, steps, strict=True):
+        dz = work.turn(tile, numbers, rows, words)
+        sums.add(work, dz, rows, words, None if sums.weight is None else sums.weight[words])
+    return loss, now[2:]
+
+
+def plain(
+    work: tiles.Work, sums: tiles.Sums, hidden: Tensor, rows: slice, local: Local
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    head, target, words = work.head, work.target[rows], slice(0, work.vocabulary)
+    logits = product(hidden[rows], head.weight, head.bias)
+    columns = statistics(capped_log_softmax(logits, head.cap, head.temperature), target, ())
+    loss, *pair = slopes(columns, rows, local)
+    dz = logits_gradient(logits, target, list(pair), Options(head.temperature, head.cap, ()))
+    sums.add(work, dz, rows, words, sums.weight)
+    return loss, columns
+
+
+def slopes(columns: tuple[Tensor, ...], rows: slice, local: Local) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of some rows, and its gradient with respect to their log-probs and entropies."""
+    with torch.enable_grad():
+        leaves = [x.detach().requires_grad_() for x in columns[:2]]
+        loss = local(rows, Scores(leaves[0], leaves[1], columns[2], columns[3], {}))
+        pair = torch.autograd.grad(loss, leaves, allow_unused=True) if loss.requires_grad else (None, None)
+    g1, g2 = (torch.zeros_like(x) if g is None else g for g, x in zip(pair, leaves, strict=True))
+    return loss.detach(), g1, g2
