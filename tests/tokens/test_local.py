@@ -109,3 +109,10 @@ def test_what_the_loss_raises_comes_through():
 
     with pytest.raises(ValueError, match="no"):
         score_with_loss(hidden.requires_grad_(), weight, target, bad)
+
+
+def test_factors_that_the_compiled_functions_cannot_take():
+    """As on a GPU: here, a transposed weight."""
+    (hidden, weight, _), target, old = inputs(dtype=torch.bfloat16)
+    total, _ = score_with_loss(hidden, weight.T.contiguous().T, target, clipped(old.float()))
+    assert torch.allclose(total, score_with_loss(hidden, weight, target, clipped(old.float()))[0], rtol=1e-4)

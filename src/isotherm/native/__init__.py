@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-FLAGS = (
-    "-O3 -march=native -std=gnu11 -shared -fPIC -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast "
-    "-mprefer-vector-width=512 -fno-semantic-interposition -Wall -Werror=implicit-function-declaration"
-).split()
+FLAGS = [
+    "-O3", "-march=native", "-mprefer-vector-width=512", "-std=gnu11", "-shared", "-fPIC", "-fopenmp",
+    "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fno-semantic-interposition",
+    "-Wall", "-Werror=implicit-function-declaration",
+]  # fmt: skip
 SECONDS = 120.0  # for the compiler
 OFF = "ISOTHERM_NATIVE"  # this environment variable at 0 keeps the plain functions
 
@@ -144,7 +145,7 @@ def compile_to(compiler: str, target: Path) -> None:
 
 
 def keep_memory() -> bool:
-    """Keeps freed memory in the process: large temporaries of a step would otherwise go back to the system, to be mapped
+    """Keeps freed memory in the process: a step's large temporaries would otherwise go back to the system, to be mapped
     and cleared again, page by page, in the next one. False where the C library is not glibc."""
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -39,8 +39,9 @@ def start(decoder: Decoder, batch: Batch, room: int) -> tuple[CompiledCache, Ten
         first = sum(map(len, states))
         for layer, shared in zip(kept.layers, cache.shared, strict=True):
             k, v = layer.sides[0].k, layer.sides[0].v
-            native.call("keep_prompts", k, v, *(x[first:] for x in shared), part.prompt_lengths.contiguous(), len(found),
-                        s.kv_heads, width, s.head_width, cache.prompt_room, cache.kind)  # fmt: skip
+            sizes = len(found), s.kv_heads, width, s.head_width, cache.prompt_room, cache.kind
+            into, lengths = (x[first:] for x in shared), part.prompt_lengths.contiguous()
+            native.call("keep_prompts", k, v, *into, lengths, *sizes)
         states.append(found)
     return cache, torch.cat(states).repeat_interleave(batch.n, 0)
 

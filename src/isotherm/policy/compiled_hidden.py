@@ -5,7 +5,7 @@ Chunks of a few groups go through all layers one after another, so that what a l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +56,7 @@ class Chunk(NamedTuple):
     """Some groups of a batch; their real tokens are packed, prompts first, and followed by unused ones."""
 
     ids: Tensor  # [N]
-    count: int  # of them are real
+    real: int  # of them are
     states: Tensor  # the packed token whose state predicts each response token
     prompts: tuple[int, int]  # how many, and of how many columns
     responses: tuple[int, int]
@@ -71,7 +71,8 @@ def chunk_of(decoder: Decoder, batch: Batch) -> Chunk:
     first = sizes.cumsum(0) - sizes
     tensors = batch.prompt_lengths.contiguous(), fed, first
     table = [groups, batch.n, width, room, s.heads, s.kv_heads, s.head_width, *(x.data_ptr() for x in tensors)]
-    return Chunk(packed.ids, int(sizes.sum()), packed.states, (groups, width), (rows, room), tensors, torch.tensor(table))
+    sides = (groups, width), (rows, room)
+    return Chunk(packed.ids, int(sizes.sum()), packed.states, *sides, tensors, torch.tensor(table))
 
 
 class Side(NamedTuple):
@@ -187,7 +188,7 @@ class Run:
             sides.append(Side(*o, p))
             outputs.append(torch.bmm(p, o[2]))
         mixed = torch.empty(len(qkv), self.shape.heads * self.shape.head_width, dtype=self.kind)
-        mixed[chunk.count :] = 0
+        mixed[chunk.real :] = 0
         native.call("carry_heads", chunk.table, mixed, *outputs, 1, half)
         return (sides[0], sides[1]), mixed
 
@@ -204,7 +205,7 @@ class Run:
             tables.append(torch.tensor(addresses(*found)))
         s = self.shape
         out = torch.empty(len(grad), (s.heads + 2 * s.kv_heads) * s.head_width, dtype=self.kind)
-        out[chunk.count :] = 0
+        out[chunk.real :] = 0
         native.call("gather", chunk.table, *tables, self.cosine, self.sine, out, half)
         return out
 
@@ -222,7 +223,7 @@ class Run:
         for number in reversed(range(len(self.layers))):
             self.mlp_back(number, kept.layers[number], g, copy, total)
             self.mixing_back(number, kept.layers[number], chunk, g, copy, total)
-        native.call("add_rows", total.embed, chunk.ids, g, chunk.count, width)
+        native.call("add_rows", total.embed, chunk.ids, g, chunk.real, width)
 
     def mlp_back(self, number: int, kept: Kept, g: Tensor, copy: Tensor, total: Totals) -> None:
         w, dz = self.layers[number], torch.empty_like(kept.gate_up)

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isotherm.policy import compiled_decoding, compiled_hidden
 from isotherm.policy.attention import Cache, attention, by_head, spread
 from isotherm.policy.batch import Batch, Head
-from isotherm.policy import compiled_decoding, compiled_hidden
 from isotherm.policy.compiled_decoding import CompiledCache
 from isotherm.policy.kernels import gated, normal
 from isotherm.policy.weights import Weights
@@ -171,6 +171,10 @@ class Decoder(nn.Module):
         """Runs the prompts once; returns the cache and the state that predicts the first token of each response."""
         if compiled_decoding.can(self):
             return compiled_decoding.start(self, batch, room)
+        return self.start_plain(batch, room)
+
+    @torch.no_grad()
+    def start_plain(self, batch: Batch, room: int) -> tuple[Cache, Tensor]:
         groups, width = batch.prompts.shape
         x, turns = self.embed[batch.prompts.flatten()], self.turns(width + room)
         turn, mask, kept = turns[batch.prompt_positions().flatten()], self.spread(batch.prompt_mask(x.dtype)), []

@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from isotherm import native
 from isotherm.policy.attention import Cache, look_back_alone
 from isotherm.policy.batch import ROUND, Batch, Head
 
@@ -98,8 +97,7 @@ class Graphed:
 
     @torch.no_grad()
     def start(self, batch: Batch, room: int) -> tuple[Running, Tensor]:
-        with native.using(False):  # for a cache of tensors
-            cache, states = self.decoder.start(batch, room)
+        cache, states = self.decoder.start_plain(batch, room)
         rows = len(batch.responses)
         if cache.prompt:
             cache.keep(torch.arange(rows, device=states.device))

@@ -42,7 +42,8 @@ def score_with_loss(
     >>> float(score_with_loss(h, w, torch.tensor([3]), lambda rows, s: -s.logprob.sum())[0])
     1.3862943649291992
     """
-    head = tiles.Head(weight, bias, cap, float(temperature), tiles.is_short(hidden, weight, compute))
+    short = tiles.fits(hidden, weight, bias) and tiles.is_short(hidden, weight, compute)
+    head = tiles.Head(weight, bias, cap, float(temperature), short)
     total, logprob, entropy, s2, s2l = LocalFunction.apply(hidden, weight, bias, target, head, local)
     return total, Scores(logprob, entropy, s2, s2l, {})
 

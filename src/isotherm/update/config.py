@@ -41,7 +41,7 @@ class Config:
     kernels: str = setting(
         "auto",
         "model",
-        "the model's inner loops: compiled (needs a C compiler, once), plain PyTorch, or compiled where that can be had",
+        "the model's inner loops: compiled (needs a C compiler), plain PyTorch, or compiled where that can be had",
         choices=("auto", "compiled", "plain"),
     )
     device: str = setting("cpu", "model", "where to train", choices=("cpu", "cuda"))

@@ -36,7 +36,7 @@ class Precision(NamedTuple):
         native.keep_memory()
         native.use(self.kernels == "compiled")
         if self.kernels == "compiled" and not native.on():
-            raise UserError(f"This run uses compiled functions, but {native.reason()}; start another with kernels=plain.")
+            raise UserError(f"This run uses compiled functions, but {native.reason()}; start one with kernels=plain.")
 
 
 @contextmanager
