@@ -130,7 +130,7 @@ class Run:
 
     def __init__(self, decoder: Decoder, layers: list[Weights], embed: Tensor, norm: Tensor, positions: int) -> None:
         self.shape, self.layers, self.embed, self.norm = decoder.shape, layers, embed, norm
-        turns = decoder.turns(positions).squeeze(1)
+        turns = decoder.turns(positions)[:, 0]
         self.cosine, self.sine = turns.real.contiguous(), turns.imag.contiguous()
         self.kind = decoder.kind(embed)
 

@@ -117,19 +117,21 @@ class Decoder(nn.Module):
         return twin
 
     def turns(self, positions: int) -> Tensor:
-        """exp(i position rate) of the rotary embedding for every head, [positions, 1, head_width / 2]."""
+        """exp(i position rate) of the rotary embedding for q and k, and 1 for v: [positions, heads + 2 kv_heads,
+        head_width / 2]."""
         half, device = self.shape.head_width // 2, self.embed.device
         rate = self.shape.rope_theta ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
-        angle = (torch.arange(positions, device=device, dtype=torch.float32)[:, None, None] * rate).to(self.embed.dtype)
-        return torch.polar(torch.ones_like(angle), angle)
+        angle = (torch.arange(positions, device=device, dtype=torch.float32)[:, None] * rate).to(self.embed.dtype)
+        turned, kept = self.shape.heads + self.shape.kv_heads, self.shape.kv_heads
+        turn = torch.polar(torch.ones_like(angle), angle)[:, None]
+        return torch.cat((turn.expand(-1, turned, -1), torch.ones_like(turn).expand(-1, kept, -1)), 1)
 
     def attend_inputs(self, w: Weights, x: Tensor, turn: Tensor) -> Tensor:
         """Of a stream of tokens: turned queries, turned keys, and values, [tokens, heads + 2 kv_heads, head_width]."""
         s, n = self.shape, len(x)
         y = F.linear(normal(x, s.norm_eps, self.kind(x)), w.qkv, w.qkv_bias).to(x.dtype)
-        qk, v = y.view(n, s.heads + 2 * s.kv_heads, s.head_width).split((s.heads + s.kv_heads, s.kv_heads), 1)
-        qk = torch.view_as_complex(qk.view(n, s.heads + s.kv_heads, s.head_width // 2, 2)) * turn
-        return torch.cat((torch.view_as_real(qk).view(n, s.heads + s.kv_heads, s.head_width), v), 1)
+        y = torch.view_as_complex(y.view(n, s.heads + 2 * s.kv_heads, s.head_width // 2, 2)) * turn
+        return torch.view_as_real(y).view(n, s.heads + 2 * s.kv_heads, s.head_width)
 
     def finish_layer(self, w: Weights, x: Tensor, attended: Tensor) -> Tensor:
         x = x + F.linear(self.cast(attended), w.out, w.out_bias)

@@ -130,12 +130,12 @@ def draw_plain(hidden: Tensor, head: Head, rule: Sampling, u: Tensor) -> tuple[T
     """One token per row by the inverse of the cumulative distribution at u, its log-prob, and the exact entropy."""
     logp = log_softmax(hidden, head.weight, head.bias, head.cap, rule.temperature)
     p = logp.exp()
-    entropy = -(p * logp.clamp_min(torch.finfo(logp.dtype).min)).sum(-1)
-    p = truncate(p, rule)
-    total = p.cumsum(-1, dtype=torch.float64)
+    entropy = torch.special.entr(p).sum(-1)
+    whole = not rule.top_k and rule.top_p >= 1
+    total = (p if whole else truncate(p, rule)).cumsum(-1, dtype=torch.float64)
     mass = total[:, -1:]
     chosen = torch.searchsorted(total, u.to(total.device)[:, None] * mass, right=True).clamp_max_(p.shape[1] - 1)
-    logprob = (p.gather(1, chosen) / mass).log().to(p.dtype)
+    logprob = logp.gather(1, chosen) if whole else (p.gather(1, chosen) / mass).log().to(p.dtype)
     return chosen.squeeze(1).cpu(), logprob.squeeze(1).cpu(), entropy.cpu()
 
 
