@@ -139,7 +139,7 @@ class Decoder(nn.Module):
         return x + F.linear(gated(y), w.down)
 
     def last_norm(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], self.norm, self.shape.norm_eps)
+        return normal(x, self.shape.norm_eps, x.dtype) * self.norm
 
     def hidden(self, batch: Batch) -> Tensor:
         """The states that predict the response tokens, [tokens, width], from prompts that run once per group.

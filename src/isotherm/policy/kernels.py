@@ -49,14 +49,15 @@ class Gated(torch.autograd.Function):
 
 
 class Attend(torch.autograd.Function):
-    """softmax(q k^T + mask) v of rectangles [B, rows, head]; `kind` is the precision of its gradient's products."""
+    """softmax(q k^T + mask) v of rectangles [B, rows, head]; `kind` is the precision of all products but the first."""
 
     @staticmethod
     def forward(ctx, q, k, v, mask, kind):
         p = torch.baddbmm(mask, q, k.transpose(1, 2)).softmax(-1)
-        ctx.save_for_backward(*(x.to(kind) for x in (q, k, v, p)))
+        kept = [x.to(kind) for x in (q, k, v, p)]
+        ctx.save_for_backward(*kept)
         ctx.kind = q.dtype
-        return torch.bmm(p, v)
+        return torch.bmm(kept[3], kept[2])
 
     @staticmethod
     def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
