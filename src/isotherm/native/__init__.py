@@ -107,6 +107,7 @@ def build() -> Build:
     for folder in (cache(), Path(tempfile.gettempdir()) / f"isotherm-{os.getuid()}"):
         target = folder / f"native-{fingerprint(compiler)}.so"
         try:
+            claim(folder)
             if not target.exists():
                 compile_to(compiler, target)
             return Build(ctypes.CDLL(str(target)), f"compiled by {compiler}")
@@ -114,6 +115,14 @@ def build() -> Build:
             failure = error
     detail = getattr(failure, "stderr", None) or failure
     return Build(None, f"{compiler} failed: {' '.join(str(detail).split())[:300]}")
+
+
+def claim(folder: Path) -> None:
+    """Makes the folder; refuses one in which others could have put something to be loaded."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o002:
+        raise PermissionError(f"{folder} can be written to by others")
 
 
 def cache() -> Path:
@@ -136,7 +145,6 @@ def fingerprint(compiler: str) -> str:
 
 def compile_to(compiler: str, target: Path) -> None:
     """Under another name first: a file of this name is whole."""
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         out, files = Path(folder) / "native.so", [str(p) for p in sources() if p.suffix == ".c"]
         command = [compiler, *FLAGS, *files, "-lm", "-o", str(out)]
