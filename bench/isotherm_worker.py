@@ -6,22 +6,19 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+import torch
+
+import isotherm
+from isotherm.objective.compose import method
+from isotherm.policy.model import load_policy
+from isotherm.records import Problem, Rollout
+from isotherm.rollout.source import Source
+from isotherm.update import precision
+from isotherm.update.clock import Clock
+from isotherm.update.config import Config
+from isotherm.update.loop import Trainer
 from stepping import Link, Meter, reward_of
-
-LINK = Link()  # before the imports below, which may print: it takes stdout for itself
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-
-import isotherm  # noqa: E402
-from isotherm.objective.compose import method  # noqa: E402
-from isotherm.policy.model import load_policy  # noqa: E402
-from isotherm.records import Problem, Rollout  # noqa: E402
-from isotherm.rollout.source import Source  # noqa: E402
-from isotherm.update import precision  # noqa: E402
-from isotherm.update.clock import Clock  # noqa: E402
-from isotherm.update.config import Config  # noqa: E402
-from isotherm.update.loop import Trainer  # noqa: E402
 
 
 class MeterClock(Clock):
@@ -68,6 +65,7 @@ def build(a: argparse.Namespace) -> tuple[Trainer, precision.Precision]:
 
 
 def main() -> None:
+    link = Link()
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", type=Path)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
@@ -81,13 +79,13 @@ def main() -> None:
     trainer, chosen = build(a)
     count = sum(p.numel() for p in trainer.policy.parameters().values())
     versions = {"torch": torch.__version__, "isotherm": isotherm.__version__}
-    LINK.tell(parameters=count, matmul=chosen.matmul, versions=versions)
+    link.tell(parameters=count, matmul=chosen.matmul, versions=versions)
     while True:
-        LINK.wait()
+        link.wait()
         clock = MeterClock()
         with clock.meter("step"):
             _, rollout = trainer.step(clock)
-        LINK.tell(parts=clock.meter.step_parts(), lengths=sorted(set(rollout.length.tolist())))
+        link.tell(parts=clock.meter.step_parts(), lengths=sorted(set(rollout.length.tolist())))
 
 
 if __name__ == "__main__":

@@ -10,15 +10,19 @@ from typing import Any
 SIZES = {"0.14M": (64, 2), "0.5M": (128, 2), "1M": (128, 4), "4M": (256, 4), "31M": (512, 8)}  # width, layers
 
 
-def make_model(folder: Path, width: int, layers: int) -> None:
-    """A Qwen2 with tied embeddings over 99 characters. Its end token has no row in the head: it is never drawn."""
+def make_model(folder: Path, width: int, layers: int, words: int = 0) -> None:
+    """A Qwen2 with tied embeddings over 99 characters, or over more words, which only fill the head.
+
+    Its end token has no row in the head: it is never drawn.
+    """
     from isotherm.policy.decoder import Decoder, Shape
     from isotherm.policy.pretrain import write_model
     from isotherm.policy.text import Text, character_tokenizer
 
     tokenizer = character_tokenizer()
     heads, vocab = width // 32, tokenizer.get_vocab_size()
-    tokenizer.add_special_tokens(["<end>"])
+    tokenizer.add_special_tokens([f"<word {i}>" for i in range(vocab, words)] + ["<end>"])
+    vocab = max(vocab, words)
     shape = Shape(
         vocab=vocab, width=width, layers=layers, heads=heads, kv_heads=heads // 2, head_width=32, mlp=4 * width,
         rope_theta=10_000.0, norm_eps=1e-6, bias=True, tied=True,
