@@ -20,7 +20,7 @@ from isotherm.update import precision
 fresh = build.__wrapped__  # without the process's memory of what it has built
 
 
-@pytest.fixture()
+@pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache and an empty folder for temporary files."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
