@@ -59,8 +59,8 @@ class CompiledCache:
         own_room, self.prompt_room = blocks(room), blocks(width)
         self.kind = int(run.kind == torch.bfloat16)
         size = s.kv_heads * COLUMNS * s.head_width
-        self.shared = [torch.zeros(2, groups, self.prompt_room * size, dtype=run.kind) for _ in layers]
-        own = [torch.zeros(2, rows, own_room * size, dtype=run.kind) for _ in layers]
+        self.shared = [torch.empty(2, groups, self.prompt_room * size, dtype=run.kind) for _ in layers]
+        own = [torch.empty(2, rows, own_room * size, dtype=run.kind) for _ in layers]
         tables = [self.layer_table(*parts) for parts in zip(layers, self.shared, own, strict=True)]
         sizes = s.width, s.layers, s.heads, s.kv_heads, s.head_width, s.mlp, own_room, self.prompt_room, 0, self.kind
         self.sizes = [rows, *sizes]
