@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from isotherm.policy.batch import Batch
+from isotherm.policy.batch import Batch, pad_prompts
 from isotherm.policy.decoder import Decoder, Shape
 from isotherm.policy.model import Policy, load_policy
 from isotherm.policy.pretrain import write_model
@@ -44,3 +44,17 @@ def rectangle(policy: Policy, batch: Batch) -> Tensor:
 def full(prompts: Tensor, lengths: Tensor, responses: Tensor) -> Batch:
     """A batch whose responses all have the width of their rectangle."""
     return Batch(prompts, lengths, responses, torch.full((len(responses),), responses.shape[1]))
+
+
+def some_responses(prompts: list[list[int]], n: int, width: int) -> Batch:
+    """n full responses to each prompt, of letters drawn once and for all."""
+    ids, lengths = pad_prompts(prompts)
+    return full(
+        ids, lengths, torch.randint(3, 99, (len(prompts) * n, width), generator=torch.Generator().manual_seed(1))
+    )
+
+
+def logits(policy: Policy, hidden: Tensor) -> Tensor:
+    head = policy.model.head
+    plain = torch.nn.functional.linear(hidden, head.weight, head.bias)
+    return plain if head.cap is None else head.cap * torch.tanh(plain / head.cap)

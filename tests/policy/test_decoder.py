@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from isotherm.policy.batch import Batch, pad_prompts
+from isotherm.policy.batch import Batch
 from isotherm.policy.decoder import Decoder
 from isotherm.policy.folder import plain_shape, read_config
-from isotherm.policy.model import Policy, load_policy
+from isotherm.policy.model import load_policy
 from isotherm.policy.pretrain import write_model
 from isotherm.policy.text import CHARACTERS, Text, character_tokenizer
-from models import full, rectangle, tiny_shape
+from models import full, logits, rectangle, some_responses, tiny_shape
 
 transformers = pytest.importorskip("transformers")
 
@@ -53,15 +53,7 @@ def network(kind: str, folder: Path):
 
 
 def batch() -> Batch:
-    ids, lengths = pad_prompts(PROMPTS)
-    responses = torch.randint(3, 99, (len(PROMPTS) * N, T), generator=torch.Generator().manual_seed(1))
-    return full(ids, lengths, responses)
-
-
-def logits(policy: Policy, hidden: Tensor) -> Tensor:
-    head = policy.model.head
-    plain = torch.nn.functional.linear(hidden, head.weight, head.bias)
-    return plain if head.cap is None else head.cap * torch.tanh(plain / head.cap)
+    return some_responses(PROMPTS, N, T)
 
 
 def expected(model, b: Batch) -> Tensor:

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 import isotherm
-from isotherm.policy.batch import Batch, pad_prompts
+from isotherm.policy.batch import Batch
 from isotherm.policy.huggingface import HuggingFace
-from isotherm.policy.model import Policy, load_policy
+from isotherm.policy.model import load_policy
 from isotherm.policy.text import character_tokenizer
-from models import full, rectangle
+from models import logits, rectangle, some_responses
 
 transformers = pytest.importorskip("transformers")
 
@@ -45,15 +44,7 @@ def gemma2():
 
 
 def batch() -> Batch:
-    ids, lengths = pad_prompts(PROMPTS)
-    responses = torch.randint(3, 99, (len(PROMPTS) * N, T), generator=torch.Generator().manual_seed(1))
-    return full(ids, lengths, responses)
-
-
-def logits(policy: Policy, hidden: Tensor) -> Tensor:
-    head = policy.model.head
-    plain = torch.nn.functional.linear(hidden, head.weight, head.bias)
-    return plain if head.cap is None else head.cap * torch.tanh(plain / head.cap)
+    return some_responses(PROMPTS, N, T)
 
 
 def test_hidden_and_head_give_the_models_logits(folder: Path) -> None:

@@ -26,12 +26,10 @@ static inline bf16 narrow(float x) {
     return x != x ? 0x7FC0 : (bf16)rounded;
 }
 
-/* exp to 2 units in the last place for x <= 88; 0 below -87, and of NaN a NaN. Straight code, so that loops vectorise. */
-static inline float fast_exp(float x) {
-    float clamped = x > 88.0f ? 88.0f : x;
-    clamped = clamped < -87.0f ? -87.0f : clamped;
-    float n = nearbyintf(clamped * 1.44269504f);
-    float r = fmaf(n, -0.693359375f, clamped);
+/* e^d to 2 units in the last place for d from -87 to 88; of a NaN a NaN. Straight code, so that loops vectorise. */
+static inline float exp_within(float d) {
+    float n = nearbyintf(d * 1.44269504f);
+    float r = fmaf(n, -0.693359375f, d);
     r = fmaf(n, 2.12194440e-4f, r);
     float p = 1.9875691500e-4f;
     p = fmaf(p, r, 1.3981999507e-3f);
@@ -40,10 +38,14 @@ static inline float fast_exp(float x) {
     p = fmaf(p, r, 1.6666665459e-1f);
     p = fmaf(p, r, 5.0000001201e-1f);
     p = fmaf(p, r * r, r) + 1.0f;
-    int32_t bits = ((int32_t)n + 127) << 23;
+    uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
     float scale;
     memcpy(&scale, &bits, 4);
-    float y = p * scale;
-    y = x < -87.0f ? 0.0f : y;
-    return x != x ? x : y;
+    return p * scale;
+}
+
+/* The same of any x <= 88: 0 below -87. */
+static inline float fast_exp(float x) {
+    float y = exp_within(x < -87.0f ? -87.0f : x);
+    return x < -87.0f ? 0.0f : y;
 }

@@ -1,33 +1,12 @@
 /* Statistics of pi = softmax(slope z) and the gradient with respect to z, over tiles of the logits z [rows, columns].
 
    The columns of a tile are tokens first, first + 1, ... of the vocabulary; tiles of one row come in any order. */
-#if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__)
-#pragma GCC target("prefer-vector-width=512")
-#endif
 #include "numbers.h"
 
 /* Of a row: m near the largest x = slope z, S_k = sum e^kd and T_k = sum e^kd d with d = x - m, and x of the target. */
 enum { M, S1, T1, S2, T2, CHOSEN, STATE };
 enum { BLOCK = 512 };
 static const float FAR = -87.0f;  /* e^FAR = 1e-38 */
-
-/* e^d for d from FAR to 80, without the guards of `fast_exp`; of a NaN a NaN. */
-static inline float exp_within(float d) {
-    float n = nearbyintf(d * 1.44269504f);
-    float r = fmaf(n, -0.693359375f, d);
-    r = fmaf(n, 2.12194440e-4f, r);
-    float p = 1.9875691500e-4f;
-    p = fmaf(p, r, 1.3981999507e-3f);
-    p = fmaf(p, r, 8.3334519073e-3f);
-    p = fmaf(p, r, 4.1665795894e-2f);
-    p = fmaf(p, r, 1.6666665459e-1f);
-    p = fmaf(p, r, 5.0000001201e-1f);
-    p = fmaf(p, r * r, r) + 1.0f;
-    uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
-    float scale;
-    memcpy(&scale, &bits, 4);
-    return p * scale;
-}
 
 /* m <- `most`: S_k <- r^k S_k, T_k <- r^k (T_k + delta S_k) with r = e^delta. */
 static void rescale(double *s, double most) {
