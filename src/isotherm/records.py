@@ -48,6 +48,8 @@ class Rollout:
     finished: np.ndarray  # [B] bool, False where the response ran into the length limit
     logprob: np.ndarray  # [B, T] float32, of the sampler, at the sampling temperature
     entropy: np.ndarray  # [B, T] float32, exact, of the sampler, at the sampling temperature
+    s2: np.ndarray  # [B, T] float32, sum_v pi_v^2 of the sampler
+    s2l: np.ndarray  # [B, T] float32, sum_v pi_v^2 log pi_v of the sampler
     texts: list[str]  # [B]
     verdicts: list[Verdict]  # [B]
     reward: np.ndarray  # [B] float64

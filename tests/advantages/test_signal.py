@@ -18,6 +18,8 @@ def rollout(rewards, groups, verdicts=None):
         finished=np.ones(rows, bool),
         logprob=np.zeros((rows, 1), np.float32),
         entropy=np.zeros((rows, 1), np.float32),
+        s2=np.zeros((rows, 1), np.float32),
+        s2l=np.zeros((rows, 1), np.float32),
         texts=[""] * rows,
         verdicts=verdicts or [Verdict.WRONG] * rows,
         reward=np.array(rewards, dtype=np.float64),

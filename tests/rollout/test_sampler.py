@@ -158,14 +158,16 @@ def test_recorded_numbers_are_the_scorers(policy: Policy, temperature: float) ->
     rollout = Rollout(
         step=1, problems=[], prompts=PROMPTS, group=np.repeat(np.arange(len(PROMPTS)), n),
         sample=np.tile(np.arange(n), len(PROMPTS)), ids=out.ids.numpy(), length=out.length.numpy(),
-        finished=out.finished.numpy(), logprob=out.logprob.numpy(), entropy=out.entropy.numpy(), texts=[""] * rows,
-        verdicts=[Verdict.WRONG] * rows, reward=np.zeros(rows),
+        finished=out.finished.numpy(), logprob=out.logprob.numpy(), entropy=out.entropy.numpy(),
+        s2=out.s2.numpy(), s2l=out.s2l.numpy(), texts=[""] * rows, verdicts=[Verdict.WRONG] * rows,
+        reward=np.zeros(rows),
     )  # fmt: skip
     with torch.no_grad():
         scores = score_rows(policy, rollout, slice(None), temperature)
     there = torch.arange(out.ids.shape[1]) < out.length[:, None]
     torch.testing.assert_close(out.logprob[there], scores.logprob, atol=1e-5, rtol=0)
-    torch.testing.assert_close(out.entropy[there], scores.entropy, atol=1e-5, rtol=0)
+    for name in ("entropy", "s2", "s2l"):
+        torch.testing.assert_close(getattr(out, name)[there], getattr(scores, name), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("top_k", "top_p"), [(1, 1.0), (5, 1.0), (0, 0.3), (0, 1e-6), (20, 0.5)])

@@ -38,6 +38,8 @@ def rollout(groups: int = 3, samples: int = 2, seed: int = 0) -> Rollout:
         finished=random.random(rows) < 0.5,
         logprob=numbers(),
         entropy=numbers(),
+        s2=numbers(),
+        s2l=numbers(),
         texts=[TEXTS[b % len(TEXTS)] for b in range(rows)],
         verdicts=[list(Verdict)[b % 4] for b in range(rows)],
         reward=random.normal(size=rows),

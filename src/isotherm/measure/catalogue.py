@@ -54,7 +54,8 @@ METRICS: tuple[Metric, ...] = (
         "nats",
         "mean over scored tokens",
         "Absolute difference between the log-probabilities of the sampler and of the scorer. With one update per "
-        "rollout, responses whose coefficient is 0 in every term of the loss are not scored.",
+        "rollout, responses whose coefficient is 0 in every term of the loss are not scored. With scored_by=sampler "
+        "and several updates nothing is scored again, and there is none to report.",
     ),
     Metric(
         "mismatch/max",

@@ -3,25 +3,30 @@
 
 enum { STRETCH = 256 }; /* logits whose sum is kept, so that the search reads few numbers */
 
-/* exp((z - top) / temperature) over z, which is overwritten; *weighted gets the sum of it times its exponent. */
-static double weigh(float *z, int64_t n, float top, float slope, double *weighted) {
-    f16 sum = {0}, product = {0};
+/* Sums of e = exp(x) with x = (z - top) / temperature: of e x, e^2 and e^2 x. */
+struct sums {
+    double ex, ee, eex;
+};
+
+/* e over z, which is overwritten; returns the sum of e and adds the others. */
+static double weigh(float *z, int64_t n, float top, float slope, struct sums *more) {
+    f16 sum = {0}, ex = {0}, ee = {0}, eex = {0};
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) {
         f16 x = (*(f16 *)(z + i) - top) * slope, e = exp16(x);
         u16x32 none = (u16x32)(e == 0.0f); /* 0 log 0 = 0, also where the logit is -inf */
         *(f16 *)(z + i) = e;
-        sum += e;
-        product += (f16)((u16x32)(e * x) & ~none);
+        f16 part = (f16)((u16x32)(e * x) & ~none);
+        sum += e, ex += part, ee += e * e, eex += e * part;
     }
-    double total = sum16(sum), moment = sum16(product);
+    double total = sum16(sum);
+    more->ex += sum16(ex), more->ee += sum16(ee), more->eex += sum16(eex);
     for (; i < n; i++) {
         float x = (z[i] - top) * slope, e = fast_exp(x);
         z[i] = e;
-        total += e;
-        moment += e == 0.0f ? 0.0f : e * x;
+        float part = e == 0.0f ? 0.0f : e * x;
+        total += e, more->ex += part, more->ee += e * e, more->eex += e * part;
     }
-    *weighted += moment;
     return total;
 }
 
@@ -31,7 +36,7 @@ struct drawing {
     const int64_t *end; /* the ids that end a response */
     const double *u;    /* [time, responses] in [0, 1): chooses by the inverse of the cumulative distribution */
     int64_t *ids;
-    float *logprob, *entropy;
+    float *logprob, *entropy, *s2, *s2l;
     uint8_t *finished;
     int64_t *length;
     double *sums; /* room for one row's stretches of each thread */
@@ -71,15 +76,19 @@ int64_t draw(const struct drawing *d, float *logits, const int64_t *row, int64_t
 #endif
 #pragma omp simd reduction(max : top)
         for (int64_t i = 0; i < vocabulary; i++) top = z[i] > top ? z[i] : top;
-        double total = 0, moment = 0;
+        double total = 0;
+        struct sums more = {0};
         for (int64_t s = 0; s < stretches; s++) {
             int64_t n = vocabulary - s * STRETCH < STRETCH ? vocabulary - s * STRETCH : STRETCH;
-            total += sum[s] = weigh(z + s * STRETCH, n, top, 1.0f / temperature, &moment);
+            total += sum[s] = weigh(z + s * STRETCH, n, top, 1.0f / temperature, &more);
         }
         int64_t id = choose(sum, z, vocabulary, d->u[place] * total);
         chosen[r] = d->ids[place] = id;
-        d->logprob[place] = (float)(log(z[id]) - log(total));
-        d->entropy[place] = (float)(log(total) - moment / total);
+        double log_total = log(total), square = total * total;
+        d->logprob[place] = (float)(log(z[id]) - log_total);
+        d->entropy[place] = (float)(log_total - more.ex / total);
+        d->s2[place] = (float)(more.ee / square);
+        d->s2l[place] = (float)((more.eex - log_total * more.ee) / square);
         if (ends_with(d, id) && !d->finished[response]) {
             d->finished[response] = 1;
             d->length[response] = t + 1;

@@ -38,6 +38,8 @@ def collect(
         finished=drawn.finished.numpy(),
         logprob=drawn.logprob.numpy(),
         entropy=drawn.entropy.numpy(),
+        s2=drawn.s2.numpy(),
+        s2l=drawn.s2l.numpy(),
         texts=texts,
         verdicts=verdicts,
         reward=np.zeros(len(texts)),
@@ -56,7 +58,7 @@ def join(parts: Sequence[Rollout]) -> Rollout:
     shift = np.cumsum([0, *(len(part.problems) for part in parts[:-1])])
     padded = {
         name: np.concatenate([np.pad(getattr(p, name), ((0, 0), (0, width - p.ids.shape[1]))) for p in parts])
-        for name in ("ids", "logprob", "entropy")
+        for name in ("ids", "logprob", "entropy", "s2", "s2l")
     }
     flat = {
         name: np.concatenate([getattr(p, name) for p in parts]) for name in ("sample", "length", "finished", "reward")

@@ -31,13 +31,15 @@ class Sampling:
 
 
 class Sampled(NamedTuple):
-    """[R, T], zero beyond `length`; logprob is that of the distribution drawn from, entropy that of all tokens."""
+    """[R, T], zero beyond `length`; logprob is that of the distribution drawn from, the others those of all tokens."""
 
     ids: Tensor
     length: Tensor
     finished: Tensor
     logprob: Tensor
     entropy: Tensor
+    s2: Tensor  # sum_v pi_v^2
+    s2l: Tensor  # sum_v pi_v^2 log pi_v
 
 
 def sample(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: Sampling, key: Tensor) -> Sampled:
@@ -86,14 +88,18 @@ class Drawing:
 
     def __init__(self, rows: int, room: int, ends: Sequence[int]) -> None:
         self.ids = torch.zeros(room, rows, dtype=torch.int64)
-        self.logprob, self.entropy = torch.zeros(room, rows), torch.zeros(room, rows)
+        self.logprob, self.entropy, self.s2, self.s2l = torch.zeros(4, room, rows)
         self.finished, self.length = torch.zeros(rows, dtype=torch.bool), torch.full((rows,), room)
         self.ends = torch.tensor(ends)
 
-    def put(self, t: int, row: Tensor, chosen: Tensor, logprob: Tensor, entropy: Tensor) -> int:
+    @property
+    def columns(self) -> tuple[Tensor, ...]:
+        return self.ids, self.logprob, self.entropy, self.s2, self.s2l
+
+    def put(self, t: int, row: Tensor, chosen: Tensor, *statistics: Tensor) -> int:
         """One token of these responses; returns how many of them it ended."""
         place = slice(None) if len(row) == len(self.length) else row
-        for column, values in ((self.ids, chosen), (self.logprob, logprob), (self.entropy, entropy)):
+        for column, values in zip(self.columns, (chosen, *statistics), strict=True):
             column[t, place] = values
         done = chosen == self.ends if len(self.ends) == 1 else torch.isin(chosen, self.ends)
         if not done.any():
@@ -104,9 +110,8 @@ class Drawing:
 
     def upto(self, width: int) -> Sampled:
         inside = real(self.length, width)
-        columns = (x[:width].T.contiguous().masked_fill_(~inside, 0) for x in (self.ids, self.logprob, self.entropy))
-        ids, logprob, entropy = columns
-        return Sampled(ids, self.length, self.finished, logprob, entropy)
+        ids, *rest = (x[:width].T.contiguous().masked_fill_(~inside, 0) for x in self.columns)
+        return Sampled(ids, self.length, self.finished, *rest)
 
 
 def some_of(live: Tensor, step: int) -> Tensor:
@@ -126,17 +131,18 @@ def draw(
     return drawn[0], drawing.put(t, row, *drawn)
 
 
-def draw_plain(hidden: Tensor, head: Head, rule: Sampling, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One token per row by the inverse of the cumulative distribution at u, its log-prob, and the exact entropy."""
+def draw_plain(hidden: Tensor, head: Head, rule: Sampling, u: Tensor) -> tuple[Tensor, ...]:
+    """One token per row by the inverse of the cumulative distribution at u, its log-prob, and H, S2, S2L of the row."""
     logp = log_softmax(hidden, head.weight, head.bias, head.cap, rule.temperature)
     p = logp.exp()
-    entropy = torch.special.entr(p).sum(-1)
+    h = torch.special.entr(p)
+    moments = h.sum(-1), (p * p).sum(-1), -(p * h).sum(-1)
     whole = not rule.top_k and rule.top_p >= 1
     total = (p if whole else truncate(p, rule)).cumsum(-1, dtype=torch.float64)
     mass = total[:, -1:]
     chosen = torch.searchsorted(total, u.to(total.device)[:, None] * mass, right=True).clamp_max_(p.shape[1] - 1)
     logprob = logp.gather(1, chosen) if whole else (p.gather(1, chosen) / mass).log().to(p.dtype)
-    return chosen.squeeze(1).cpu(), logprob.squeeze(1).cpu(), entropy.cpu()
+    return chosen.squeeze(1).cpu(), logprob.squeeze(1).cpu(), *(x.cpu() for x in moments)
 
 
 def draw_compiled(
@@ -148,7 +154,7 @@ def draw_compiled(
     chosen = torch.empty(rows, dtype=torch.int64)
     sums = torch.empty(torch.get_num_threads(), vocabulary // STRETCH + 1, dtype=torch.float64)
     d = drawing
-    tensors = d.ends, u, d.ids, d.logprob, d.entropy, d.finished, d.length, sums
+    tensors = d.ends, u, *d.columns, d.finished, d.length, sums
     table = torch.tensor([len(d.finished), vocabulary, len(d.ends), *(x.data_ptr() for x in tensors)])
     ended = native.call("draw", table, logits, row, rows, t, temperature, chosen)
     return chosen, ended

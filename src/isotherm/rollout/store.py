@@ -65,7 +65,7 @@ def schema() -> pa.Schema:
             "step": pa.int64(), "family": text, "level": pa.int64(), "key": text, "problem": text,
             "prompt": text, "prompt_ids": ids, "group": pa.int64(), "sample": pa.int64(),
             "response": text, "ids": ids, "finished": pa.bool_(), "logprob": floats, "entropy": floats,
-            "verdict": text, "reward": pa.float64(),
+            "s2": floats, "s2l": floats, "verdict": text, "reward": pa.float64(),
         }
     )  # fmt: skip
 
@@ -89,6 +89,8 @@ def columns(rollout: Rollout) -> dict[str, Any]:
         "finished": rollout.finished,
         "logprob": ragged(rollout.logprob, rollout.length, np.float32),
         "entropy": ragged(rollout.entropy, rollout.length, np.float32),
+        "s2": ragged(rollout.s2, rollout.length, np.float32),
+        "s2l": ragged(rollout.s2l, rollout.length, np.float32),
         "verdict": [v.value for v in rollout.verdicts],
         "reward": rollout.reward,
     }
@@ -131,6 +133,8 @@ def assemble(table: pa.Table) -> Rollout:
         finished=array["finished"].astype(bool),
         logprob=padded(column["logprob"], length, np.float32),
         entropy=padded(column["entropy"], length, np.float32),
+        s2=padded(column["s2"], length, np.float32),
+        s2l=padded(column["s2l"], length, np.float32),
         texts=column["response"].to_pylist(),
         verdicts=[Verdict(v) for v in column["verdict"].to_pylist()],
         reward=array["reward"].copy(),

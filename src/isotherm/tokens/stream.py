@@ -37,8 +37,8 @@ def stream(rollout: Rollout, advantage: Tensor, seed: int) -> Tokens:
     return Tokens(
         logprob=logprob,
         entropy=entropy,
-        s2=torch.zeros_like(logprob),
-        s2l=torch.zeros_like(logprob),
+        s2=flatten(rollout.s2, length),
+        s2l=flatten(rollout.s2l, length),
         old_logprob=logprob,
         sampler_logprob=logprob,
         advantage=spread(advantage.to(logprob.dtype), length),

@@ -102,6 +102,12 @@ class Config:
         "policy from which batch statistics are taken: exact, or free",
         choices=("current", "scoring"),
     )
+    scored_by: str = setting(
+        "trainer",
+        "objective",
+        "whose numbers are pi_old before several updates: the trainer's, from a pass more, or the sampler's own",
+        choices=("trainer", "sampler"),
+    )
     reference: str = setting(
         "", "objective", "model folder of the frozen reference for reference KL; empty means the starting model"
     )

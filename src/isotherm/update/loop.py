@@ -53,7 +53,8 @@ class Trainer:
         outcomes: list[Outcome] = []
         skipped = 0
         try:
-            require_finite(reward=rollout.reward, sampler_log_prob=rollout.logprob, sampler_entropy=rollout.entropy)
+            sampled = {"sampler_log_prob": rollout.logprob, "sampler_entropy": rollout.entropy}
+            require_finite(reward=rollout.reward, **sampled, sampler_moments=rollout.s2)
             with clock("score"):
                 kept, tokens = self.prepare(rollout, method)
             with clock("update"):
@@ -118,7 +119,7 @@ class Trainer:
             keep &= rollout.finished
         kept = rollout.rows(keep)
         tokens = stream(kept, advantage[torch.from_numpy(keep)], c.seed)
-        if not len(tokens) or self.fresh:
+        if not len(tokens) or self.fresh or c.scored_by == "sampler":
             return kept, self.with_reference(kept, tokens)
         scores = score_all(self.policy, kept, c.micro_batch, c.temperature)
         require_finite(scored_log_prob=scores.logprob, scored_entropy=scores.entropy)
@@ -151,7 +152,7 @@ class Trainer:
 
     def rule(self) -> Rule:
         c = self.config
-        return Rule(c.micro_batch, c.temperature, c.statistics, c.clip_grad, self.fresh)
+        return Rule(c.micro_batch, c.temperature, c.statistics, c.clip_grad, self.fresh, c.scored_by == "trainer")
 
     def set_learning_rate(self, step: int) -> float:
         lr = learning_rate(self.config, step)

@@ -33,6 +33,8 @@ def prepare(config: Config) -> None:
         check_model(config.reference)
     if chosen.control is not None and config.steps < 2:
         raise UserError(f"The method {config.method!r} moves its knob between steps, so steps must be at least 2.")
+    if config.mismatch_cap and config.scored_by == "sampler" and config.updates > 1:
+        raise UserError("mismatch_cap corrects the sampler by the trainer's numbers, so it needs scored_by = trainer.")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device is cuda, but torch sees no GPU here; use --device cpu.")
     if config.replay:

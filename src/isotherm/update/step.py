@@ -21,13 +21,15 @@ from isotherm.update.scoring import loss_of_rows, pieces, score_all, score_rows
 
 
 class Rule(NamedTuple):
-    """The settings of a step. `fresh`: the policy has not moved since it sampled, so its scores now are pi_old."""
+    """The settings of a step. `fresh`: the policy has not moved since it sampled, so its scores now are pi_old.
+    `rescored`: pi_old is the trainer's, else the sampler's own."""
 
     micro_batch: int
     temperature: float
     statistics: str
     clip_grad: float
     fresh: bool = False
+    rescored: bool = True
 
 
 class Outcome(NamedTuple):
@@ -137,6 +139,6 @@ def optimizer_step(
         torch.nn.utils.clip_grads_with_norm_(parameters, rule.clip_grad, norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    known = scored if rule.fresh else torch.ones_like(scored)  # without a scoring pass pi_old is known where pi is
+    known = scored if rule.fresh else torch.full_like(scored, rule.rescored)  # else known where pi is; or the same
     mismatch = (current.sampler_logprob - current.old_logprob)[known].abs()
     return Outcome(float(total), float(norm), telemetry(current, method, decision), mismatch, len(current))
