@@ -20,6 +20,9 @@ VARIANTS = (
     "reinforce + sequence_mean",
     "clip_higher + par + kl_cov",
     "clip_higher + sequence_mean + par(pos=0.4, schedule=none) + clip_cov(ratio=0.05) + entropy_bonus",
+    "steer(estimator=exact)",
+    "steer(estimator=printed, form=linear)",
+    "steer(low=0.99, high=5.0, form=binary) + par",
 )
 EXPRESSIONS = (*METHODS, *VARIANTS)
 
@@ -34,6 +37,10 @@ OFF = {
     "clip_higher + par(schedule=none) + kl_cov(beta=0.0) + entropy_bonus(c=0.0)": "clip_higher",
     "reinforce + kl_cov(beta=0.0)": "reinforce",
     "clip_cov(low=1e9, high=2e9)": "ppo_clip(low=1.0, high=1.0)",
+    "steer(floor=1.0)": "ppo_clip(high=0.28, dual=10.0)",
+    "steer_released(floor=1.0)": "ppo_clip(high=0.28, dual=10.0)",
+    "steer_linear(floor=1.0)": "ppo_clip(high=0.28, dual=10.0)",
+    "steer_binary(share=0.0)": "ppo_clip(high=0.28, dual=10.0)",
 }
 # and with these it is not
 ON = {
@@ -45,4 +52,9 @@ ON = {
     "sequence_mean": "grpo",
     "reinforce + kl_cov": "reinforce",
     "clip_cov": "ppo_clip(low=1.0, high=1.0)",
+    "steer": "ppo_clip(high=0.28, dual=10.0)",
+    "steer(estimator=exact)": "steer",
+    "steer_released": "ppo_clip(high=0.28, dual=10.0)",
+    "steer_linear": "ppo_clip(high=0.28, dual=10.0)",
+    "steer_binary": "ppo_clip(high=0.28, dual=10.0)",
 }

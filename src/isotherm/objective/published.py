@@ -11,6 +11,7 @@ from typing import Any
 from isotherm.advantages import estimators
 from isotherm.objective import normalizers, penalties, surrogates
 from isotherm.objective.interventions import entropy_mechanism, par
+from isotherm.objective.interventions import steer as steering
 from isotherm.objective.method import Control, Penalty
 
 Slots = dict[str, Any]
@@ -41,6 +42,12 @@ def at_least(least: float, **values: float) -> None:
     for name, value in values.items():
         if value < least:
             raise ValueError(f"{name} must be {least} or more, not {value:g}")
+
+
+def at_most(most: float, **values: float) -> None:
+    for name, value in values.items():
+        if value > most:
+            raise ValueError(f"{name} must be {most} or less, not {value:g}")
 
 
 def one_of(choices: tuple[str, ...], **values: str) -> None:
@@ -142,7 +149,35 @@ def kl_cov(k: float = 2e-3, beta: float = 1.0) -> Slots:
     return {"penalties": (Penalty(entropy_mechanism.distance, choose),), "default_surrogate": surrogates.ratio}
 
 
+def steer(form: str = "exponential", estimator: str = "published", floor: float = 0.7, share: float = 0.2,
+          low: float = 0.2, high: float = 0.28, dual: float = 10.0) -> Slots:  # fmt: skip
+    """Tokens weigh the less, down to floor, the more their update changes the entropy; share belongs to binary."""
+    one_of(steering.FORMS, form=form)
+    one_of(steering.ESTIMATORS, estimator=estimator)
+    at_least(0, floor=floor, share=share, low=low, high=high, dual=dual)
+    at_most(1, floor=floor, share=share)
+    clips = {"low": low, "high": high, "dual": dual}
+    weight = partial(steering.steer, form=form, estimator=estimator, floor=floor, share=share, **clips)
+    return {"weights": (weight,), "default_surrogate": clip(**clips)}
+
+
+def steer_released(floor: float = 0.8) -> Slots:
+    """STEER as its authors' code has it, but for the maximum, which is that of the whole batch."""
+    return steer("released", "released", floor)
+
+
+def steer_linear(estimator: str = "published", floor: float = 0.8) -> Slots:
+    """STEER with weights linear in the change of entropy, from 2 - floor down to floor."""
+    return steer("linear", estimator, floor)
+
+
+def steer_binary(estimator: str = "published", floor: float = 0.0, share: float = 0.2) -> Slots:
+    """STEER with floor on the share of tokens of largest change, 1 on the others; floor and share are our choice."""
+    return steer("binary", estimator, floor, share)
+
+
 ENTROPY_MECHANISM, PAR, DAPO = "arXiv 2505.22617", "arXiv 2511.05993", "arXiv 2503.14476"
+STEER = "arXiv 2510.10150"
 
 ROWS = (
     Row("grpo", grpo, "arXiv 2402.03300", "sec. 4.1.2", "any size"),
@@ -166,5 +201,9 @@ ROWS = (
         "kl_cov.beta",
         needs_updates=True,
     ),
+    Row("steer", steer, STEER, "sec. 4", "1.5B, 7B, 14B: floor 0.7, clip .2/.28, dual 10", "steer.floor"),
+    Row("steer_released", steer_released, STEER, "sec. 4, released code", "7B: floor 0.8", "steer.floor"),
+    Row("steer_linear", steer_linear, STEER, "sec. 4, ablation", "7B: 0.8 to 1.2", "steer.floor"),
+    Row("steer_binary", steer_binary, STEER, "sec. 4, ablation", "7B: floor and share unknown", "steer.floor"),
 )
 METHODS = {row.name: row for row in ROWS}
