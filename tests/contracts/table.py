@@ -23,6 +23,9 @@ VARIANTS = (
     "steer(estimator=exact)",
     "steer(estimator=printed, form=linear)",
     "steer(low=0.99, high=5.0, form=binary) + par",
+    "rand_pos_clip(share=0.1)",
+    "rand_clip_cov(ratio=0.1)",
+    "rand_kl_cov(k=0.1)",
 )
 EXPRESSIONS = (*METHODS, *VARIANTS)
 
@@ -41,6 +44,12 @@ OFF = {
     "steer_released(floor=1.0)": "ppo_clip(high=0.28, dual=10.0)",
     "steer_linear(floor=1.0)": "ppo_clip(high=0.28, dual=10.0)",
     "steer_binary(share=0.0)": "ppo_clip(high=0.28, dual=10.0)",
+    "par_exponential(k=0.0)": "grpo",
+    "rand_pos_clip(share=0.0)": "grpo",
+    "rand_kl_cov(beta=0.0)": "no_clip",
+    "kl_cov_shipped(beta=0.0)": "no_clip",
+    "clip_lower(low=0.2)": "grpo",
+    "clip_tighter(low=0.2)": "grpo",
 }
 # and with these it is not
 ON = {
@@ -57,4 +66,13 @@ ON = {
     "steer_released": "ppo_clip(high=0.28, dual=10.0)",
     "steer_linear": "ppo_clip(high=0.28, dual=10.0)",
     "steer_binary": "ppo_clip(high=0.28, dual=10.0)",
+    "par_exponential": "grpo",
+    "positive_only": "grpo",
+    "negative_only": "grpo",
+    "clip_lower": "grpo",
+    "clip_tighter": "grpo",
+    "no_clip": "grpo",
+    "rand_pos_clip(share=0.1)": "grpo",
+    "rand_clip_cov": "ppo_clip(low=1.0, high=1.0)",
+    "rand_kl_cov": "no_clip",
 }

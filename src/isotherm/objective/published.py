@@ -176,6 +176,77 @@ def steer_binary(estimator: str = "published", floor: float = 0.0, share: float 
     return steer("binary", estimator, floor, share)
 
 
+def par_exponential(k: float = 1.0) -> Slots:
+    """A variant of PAR: tokens of positive advantage weigh exp(-k A); no paper gives k."""
+    at_least(0, k=k)
+    return {"weights": (partial(par.par_exponential, k=k),)}
+
+
+def positive_only() -> Slots:
+    """Only tokens with A >= 0 are trained on."""
+    return par_row(pos=1.0, neg=0.0, schedule="none")
+
+
+def negative_only() -> Slots:
+    """Only tokens with A <= 0 are trained on."""
+    return par_row(pos=0.0, neg=1.0, schedule="none")
+
+
+def clip_lower(low: float = 0.28, high: float = 0.2, dual: float = 0.0) -> Slots:
+    """A wider lower clip bound."""
+    return ppo_clip(low, high, dual)
+
+
+def clip_tighter(low: float = 0.12, high: float = 0.2, dual: float = 0.0) -> Slots:
+    """A tighter lower clip bound."""
+    return ppo_clip(low, high, dual)
+
+
+def no_clip() -> Slots:
+    """The bare ratio, free of any clip."""
+    return {"surrogate": surrogates.ratio}
+
+
+def rand_pos_clip(share: float = 2e-4) -> Slots:
+    """Detaches a random share of the tokens of positive advantage; the paper's share is unknown, this is Clip-Cov's."""
+    at_least(0, share=share)
+    at_most(1, share=share)
+    return {"weights": (partial(par.rand_pos_clip, share=share),)}
+
+
+def rand_clip_cov(ratio: float = 2e-4) -> Slots:
+    """Control of Clip-Cov: detaches as many tokens, whatever their covariance."""
+    at_least(0, ratio=ratio)
+    return {"weights": (partial(entropy_mechanism.rand_clip_cov, ratio=ratio),), "default_surrogate": clip(1.0, 1.0)}
+
+
+def rand_kl_cov(k: float = 2e-3, beta: float = 1.0) -> Slots:
+    """Control of KL-Cov: holds as many tokens near the old policy, whatever their covariance."""
+    at_least(0, k=k, beta=beta)
+    choose = partial(entropy_mechanism.rand_kl_cov, k=k, beta=beta)
+    return {"penalties": (Penalty(entropy_mechanism.distance, choose),), "default_surrogate": surrogates.ratio}
+
+
+def kl_cov_32b(k: float = 2e-4, beta: float = 1.0) -> Slots:
+    """KL-Cov as published for 32B."""
+    return kl_cov(k, beta)
+
+
+def kl_cov_shipped(k: float = 2e-4, beta: float = 0.1) -> Slots:
+    """KL-Cov as a popular framework ships it, which is no setting of the paper."""
+    return kl_cov(k, beta)
+
+
+def kl_cov_digest(k: float = 1e-3, beta: float = 1.0) -> Slots:
+    """KL-Cov with the share that a digest of the paper gives."""
+    return kl_cov(k, beta)
+
+
+def clip_cov_digest(ratio: float = 1e-4, low: float = 1.0, high: float = 5.0) -> Slots:
+    """Clip-Cov with the share that a digest of the paper gives."""
+    return clip_cov(ratio, low, high)
+
+
 ENTROPY_MECHANISM, PAR, DAPO = "arXiv 2505.22617", "arXiv 2511.05993", "arXiv 2503.14476"
 STEER = "arXiv 2510.10150"
 
@@ -205,5 +276,28 @@ ROWS = (
     Row("steer_released", steer_released, STEER, "sec. 4, released code", "7B: floor 0.8", "steer.floor"),
     Row("steer_linear", steer_linear, STEER, "sec. 4, ablation", "7B: 0.8 to 1.2", "steer.floor"),
     Row("steer_binary", steer_binary, STEER, "sec. 4, ablation", "7B: floor and share unknown", "steer.floor"),
+    Row("par_exponential", par_exponential, PAR, "sec. 5, of a digest", "k unknown", "par_exponential.k"),
+    Row("positive_only", positive_only, PAR, "sec. 4", "7B: final H 0.015"),
+    Row("negative_only", negative_only, PAR, "sec. 4", "7B: final H 0.884"),
+    Row("clip_lower", clip_lower, PAR, "sec. 4", "7B: low 0.28", "ppo_clip.high", needs_updates=True),
+    Row("clip_tighter", clip_tighter, PAR, "sec. 4", "7B: low 0.12", "ppo_clip.high", needs_updates=True),
+    Row("no_clip", no_clip, PAR, "sec. 4", "7B", needs_updates=True),
+    Row("rand_pos_clip", rand_pos_clip, PAR, "sec. 4", "7B: share unknown"),
+    Row("rand_clip_cov", rand_clip_cov, ENTROPY_MECHANISM, "eq. 10, 11 without the window", "a control, any size"),
+    Row(
+        "rand_kl_cov",
+        rand_kl_cov,
+        ENTROPY_MECHANISM,
+        "eq. 12, 13 at random",
+        "a control, any size",
+        "rand_kl_cov.beta",
+        needs_updates=True,
+    ),
+    Row("kl_cov_32b", kl_cov_32b, ENTROPY_MECHANISM, "eq. 12, 13", "32B", "kl_cov.beta", needs_updates=True),
+    Row(
+        "kl_cov_shipped", kl_cov_shipped, ENTROPY_MECHANISM, "eq. 12, 13", "no size", "kl_cov.beta", needs_updates=True
+    ),
+    Row("kl_cov_digest", kl_cov_digest, ENTROPY_MECHANISM, "eq. 12, 13", "no size", "kl_cov.beta", needs_updates=True),
+    Row("clip_cov_digest", clip_cov_digest, ENTROPY_MECHANISM, "eq. 10, 11", "no size"),
 )
 METHODS = {row.name: row for row in ROWS}
