@@ -26,6 +26,10 @@ VARIANTS = (
     "rand_pos_clip(share=0.1)",
     "rand_clip_cov(ratio=0.1)",
     "rand_kl_cov(k=0.1)",
+    "clip_higher + forking_tokens(rho=0.5)",
+    "opo + entropy_adv(alpha=1.0, kappa=1.5)",
+    "unlikeliness(form=printed)",
+    "nsr + adaptive_bonus(target=0.3)",
 )
 EXPRESSIONS = (*METHODS, *VARIANTS)
 
@@ -50,6 +54,9 @@ OFF = {
     "kl_cov_shipped(beta=0.0)": "no_clip",
     "clip_lower(low=0.2)": "grpo",
     "clip_tighter(low=0.2)": "grpo",
+    "forking_tokens(rho=1.0)": "grpo",
+    "entropy_adv(alpha=0.0)": "grpo",
+    "adaptive_bonus": "grpo",
 }
 # and with these it is not
 ON = {
@@ -73,6 +80,8 @@ ON = {
     "clip_tighter": "grpo",
     "no_clip": "grpo",
     "rand_pos_clip(share=0.1)": "grpo",
-    "rand_clip_cov": "ppo_clip(low=1.0, high=1.0)",
+    "rand_clip_cov(ratio=0.1)": "ppo_clip(low=1.0, high=1.0)",
     "rand_kl_cov": "no_clip",
+    "forking_tokens": "grpo",
+    "entropy_adv": "grpo",
 }

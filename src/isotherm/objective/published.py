@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from isotherm.advantages import estimators
+from isotherm.advantages import baselines, estimators
 from isotherm.objective import normalizers, penalties, surrogates
-from isotherm.objective.interventions import entropy_mechanism, par
+from isotherm.objective.interventions import (
+    adaptive_entropy,
+    entropy_advantage,
+    entropy_mechanism,
+    forking_tokens,
+    par,
+)
 from isotherm.objective.interventions import steer as steering
 from isotherm.objective.method import Control, Penalty
 
@@ -247,6 +253,57 @@ def clip_cov_digest(ratio: float = 1e-4, low: float = 1.0, high: float = 5.0) ->
     return clip_cov(ratio, low, high)
 
 
+def forking(rho: float = 0.2) -> Slots:
+    """Only the share rho of tokens of highest entropy is trained on; published on top of clip_higher."""
+    at_least(0, rho=rho)
+    at_most(1, rho=rho)
+    return {"weights": (partial(forking_tokens.forking_tokens, rho=rho),)}
+
+
+def entropy_adv(alpha: float = 0.4, kappa: float = 2.0) -> Slots:
+    """The advantage of a token grows with its entropy, by no more than a share of itself."""
+    at_least(0, alpha=alpha)
+    at_least(1, kappa=kappa)
+    return {"shape": (partial(entropy_advantage.entropy_advantage, alpha=alpha, kappa=kappa),)}
+
+
+def w_reinforce(pos: float = 0.1, neg: float = 1.0) -> Slots:
+    """Right answers count pos, wrong ones -neg, without a baseline; groups of one kind count with signal=keep only."""
+    at_least(0, pos=pos, neg=neg)
+    return {"advantage": partial(baselines.w_reinforce, pos=pos, neg=neg)}
+
+
+def psr() -> Slots:
+    """Positive samples alone, without a baseline; groups that are all right count with signal=keep only."""
+    return w_reinforce(pos=1.0, neg=0.0)
+
+
+def nsr() -> Slots:
+    """Negative samples alone, without a baseline; groups that are all wrong count with signal=keep only."""
+    return w_reinforce(pos=0.0, neg=1.0)
+
+
+def adaptive_bonus(target: float = 0.2, delta: float = 1e-4, most: float = 0.005) -> Slots:
+    """An entropy bonus whose coefficient rises while the entropy is below target, and which is off above it."""
+    at_least(0, target=target, delta=delta, most=most)
+    update = partial(adaptive_entropy.raise_while_low, target=target, delta=delta, most=most)
+    cost = Penalty(penalties.negative_entropy, partial(adaptive_entropy.adaptive_entropy, c=0.0))
+    return {"penalties": (cost,), "control": Control(knob="adaptive_entropy.c", start=0.0, update=update)}
+
+
+def opo() -> Slots:
+    """The baseline is the group's mean reward weighted by length; published with one update per rollout."""
+    return {"advantage": baselines.opo}
+
+
+def unlikeliness(beta: float = 0.25, form: str = "released") -> Slots:
+    """Right answers earn the less the likelier they are (released), or the unlikelier (printed); wants signal=keep."""
+    one_of(("released", "printed"), form=form)
+    at_least(0, beta=beta)
+    at_most(1, beta=beta)
+    return {"advantage": partial(baselines.unlikeliness, beta=beta, form=form)}
+
+
 ENTROPY_MECHANISM, PAR, DAPO = "arXiv 2505.22617", "arXiv 2511.05993", "arXiv 2503.14476"
 STEER = "arXiv 2510.10150"
 
@@ -299,5 +356,13 @@ ROWS = (
     ),
     Row("kl_cov_digest", kl_cov_digest, ENTROPY_MECHANISM, "eq. 12, 13", "no size", "kl_cov.beta", needs_updates=True),
     Row("clip_cov_digest", clip_cov_digest, ENTROPY_MECHANISM, "eq. 10, 11", "no size"),
+    Row("forking_tokens", forking, "arXiv 2506.01939", "sec. 5", "8B, 14B, 32B: rho 0.2"),
+    Row("entropy_adv", entropy_adv, "arXiv 2506.14758", "sec. 3", "7B", "entropy_advantage.alpha"),
+    Row("w_reinforce", w_reinforce, "arXiv 2506.01347", "sec. 5", "4B, 7B: pos 0.1"),
+    Row("psr", psr, "arXiv 2506.01347", "sec. 3", "4B, 7B"),
+    Row("nsr", nsr, "arXiv 2506.01347", "sec. 3", "4B, 7B"),
+    Row("adaptive_bonus", adaptive_bonus, "arXiv 2505.22312", "sec. 4", "7B, 32B: target 0.2", "adaptive_entropy.c"),
+    Row("opo", opo, "arXiv 2505.23585", "sec. 3", "7B"),
+    Row("unlikeliness", unlikeliness, "arXiv 2506.02355", "sec. 4", "7B: beta 0.25"),
 )
 METHODS = {row.name: row for row in ROWS}

@@ -58,7 +58,7 @@ def steer(
         return linear(x, floor)
     if form == "binary":
         chosen = smallest(-x, tokens.key, math.floor(share * len(x)))
-        return torch.where(chosen, floor, 1.0).to(x.dtype)
+        return torch.ones_like(x).masked_fill(chosen, floor)
     m = x.amax() if len(x) else x.new_ones(())
     m = m.clamp_min(LEAST if form == "released" else torch.finfo(x.dtype).tiny)
     return (floor ** (x / m)).clamp(floor, 1.0)
