@@ -10,6 +10,7 @@ from typing import Any
 
 from isotherm.advantages import baselines, estimators
 from isotherm.objective import normalizers, penalties, surrogates
+from isotherm.objective.factors import reads
 from isotherm.objective.interventions import (
     adaptive_entropy,
     entropy_advantage,
@@ -301,7 +302,8 @@ def unlikeliness(beta: float = 0.25, form: str = "released") -> Slots:
     one_of(("released", "printed"), form=form)
     at_least(0, beta=beta)
     at_most(1, beta=beta)
-    return {"advantage": partial(baselines.unlikeliness, beta=beta, form=form)}
+    estimator = reads("probability")(baselines.unlikeliness)
+    return {"advantage": partial(estimator, beta=beta, form=form)}
 
 
 ENTROPY_MECHANISM, PAR, DAPO = "arXiv 2505.22617", "arXiv 2511.05993", "arXiv 2503.14476"
