@@ -363,7 +363,7 @@ ROWS = (
     Row("w_reinforce", w_reinforce, "arXiv 2506.01347", "sec. 5", "4B, 7B: pos 0.1"),
     Row("psr", psr, "arXiv 2506.01347", "sec. 3", "4B, 7B"),
     Row("nsr", nsr, "arXiv 2506.01347", "sec. 3", "4B, 7B"),
-    Row("adaptive_bonus", adaptive_bonus, "arXiv 2505.22312", "sec. 4", "7B, 32B: target 0.2", "adaptive_entropy.c"),
+    Row("adaptive_bonus", adaptive_bonus, "arXiv 2505.22312", "sec. 3", "7B, 32B: target 0.2", "adaptive_entropy.c"),
     Row("opo", opo, "arXiv 2505.23585", "sec. 3", "7B"),
     Row("unlikeliness", unlikeliness, "arXiv 2506.02355", "sec. 4", "7B: beta 0.25"),
 )
