@@ -55,6 +55,8 @@ OFF = {
     "clip_lower(low=0.2)": "grpo",
     "clip_tighter(low=0.2)": "grpo",
     "forking_tokens(rho=1.0)": "grpo",
+    "random_weight(share=0.0)": "grpo",
+    "random_weight(floor=1.0)": "grpo",
     "entropy_adv(alpha=0.0)": "grpo",
     "adaptive_bonus": "grpo",
 }
@@ -83,5 +85,6 @@ ON = {
     "rand_clip_cov(ratio=0.1)": "ppo_clip(low=1.0, high=1.0)",
     "rand_kl_cov": "no_clip",
     "forking_tokens": "grpo",
+    "random_weight": "grpo",
     "entropy_adv": "grpo",
 }

@@ -43,3 +43,14 @@ def test_other_published_settings():
     for name, (k, beta) in settings.items():
         assert method(name).penalties[0].coefficient.keywords == {"k": k, "beta": beta}
     assert method("clip_cov_digest").weights[0].keywords["ratio"] == 1e-4
+
+
+def test_the_control_of_a_selection_by_entropy_or_by_its_change():
+    tokens = batch(5)
+    for expression, control in (
+        ("forking_tokens", "random_weight"),
+        ("steer_binary(floor=0.3)", "random_weight(share=0.2, floor=0.3)"),
+    ):
+        a, b = (decide(tokens, method(x)).weight for x in (expression, control))
+        assert torch.equal(a.sort().values, b.sort().values)
+        assert not torch.equal(a, b)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from isotherm.advantages import baselines, estimators
-from isotherm.objective import normalizers, penalties, surrogates
+from isotherm.objective import normalizers, penalties, surrogates, weights
 from isotherm.objective.factors import reads
 from isotherm.objective.interventions import (
     adaptive_entropy,
@@ -145,8 +145,8 @@ def par_row(pos: float = 1.0, neg: float = 1.0, schedule: str = "guided", target
 def clip_cov(ratio: float = 2e-4, low: float = 1.0, high: float = 5.0) -> Slots:
     """Detaches a few random tokens whose covariance of log pi and advantage lies in a window."""
     at_least(0, ratio=ratio)
-    weights = (partial(entropy_mechanism.clip_cov, ratio=ratio, low=low, high=high),)
-    return {"weights": weights, "default_surrogate": clip(1.0, 1.0)}
+    weight = partial(entropy_mechanism.clip_cov, ratio=ratio, low=low, high=high)
+    return {"weights": (weight,), "default_surrogate": clip(1.0, 1.0)}
 
 
 def kl_cov(k: float = 2e-3, beta: float = 1.0) -> Slots:
@@ -232,6 +232,13 @@ def rand_kl_cov(k: float = 2e-3, beta: float = 1.0) -> Slots:
     at_least(0, k=k, beta=beta)
     choose = partial(entropy_mechanism.rand_kl_cov, k=k, beta=beta)
     return {"penalties": (Penalty(entropy_mechanism.distance, choose),), "default_surrogate": surrogates.ratio}
+
+
+def random_weight(share: float = 0.8, floor: float = 0.0) -> Slots:
+    """A random share of the tokens weighs floor: the control of forking_tokens (share 0.8) or of steer_binary (0.2)."""
+    at_least(0, share=share, floor=floor)
+    at_most(1, share=share)
+    return {"weights": (partial(weights.random_weight, share=share, floor=floor),)}
 
 
 def kl_cov_32b(k: float = 2e-4, beta: float = 1.0) -> Slots:
@@ -352,6 +359,7 @@ ROWS = (
         "rand_kl_cov.beta",
         needs_updates=True,
     ),
+    Row("random_weight", random_weight, PAR, "sec. 4, any selection at random", "a control, any size"),
     Row("kl_cov_32b", kl_cov_32b, ENTROPY_MECHANISM, "eq. 12, 13", "32B", "kl_cov.beta", needs_updates=True),
     Row(
         "kl_cov_shipped", kl_cov_shipped, ENTROPY_MECHANISM, "eq. 12, 13", "no size", "kl_cov.beta", needs_updates=True

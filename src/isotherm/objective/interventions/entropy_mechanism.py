@@ -59,14 +59,14 @@ def rand_clip_cov(tokens: Tokens, *, ratio: float = 2e-4, clip_low: float = 1.0,
     Those are A != 0 with a ratio that is not clipped. Of equal size unless the window holds fewer than Clip-Cov wants.
     """
     free = (tokens.advantage != 0) & ~clipped(tokens, low=clip_low, high=clip_high)
-    return (~drawn(tokens, free, at_least_one(ratio, tokens))).to(tokens.advantage.dtype)
+    return (~drawn(tokens, free, at_least_one(ratio, tokens), salt=3)).to(tokens.advantage.dtype)
 
 
 @reads()
 def rand_kl_cov(tokens: Tokens, *, k: float = 2e-3, beta: float = 1.0) -> Tensor:
     """The coefficient beta on as many tokens as KL-Cov's, drawn among all: its control of equal size (2505.22617)."""
     everywhere = torch.ones(len(tokens), dtype=torch.bool, device=tokens.key.device)
-    return beta * drawn(tokens, everywhere, at_least_one(k, tokens)).to(tokens.advantage.dtype)
+    return beta * drawn(tokens, everywhere, at_least_one(k, tokens), salt=4).to(tokens.advantage.dtype)
 
 
 @reads("probability")

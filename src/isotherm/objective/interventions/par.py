@@ -33,7 +33,7 @@ def rand_pos_clip(tokens: Tokens, *, share: float) -> Tensor:
     share counts as Clip-Cov's ratio does, of all T tokens, so that both can be of one size; the paper's is unknown.
     """
     count = max(1, math.floor(share * len(tokens))) if share else 0
-    return (~drawn(tokens, tokens.advantage > 0, count)).to(tokens.advantage.dtype)
+    return (~drawn(tokens, tokens.advantage > 0, count, salt=2)).to(tokens.advantage.dtype)
 
 
 def stage(state: dict[str, Any], measured: Measured, *, begin: float = 0.5) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def steer(
     exponential: w = exp(-alpha x / m). released: k = alpha / max(m, 0.02), w = clip(exp(-k x), floor, 1).
     linear: the min-max map of x onto [floor, 2 - floor], the largest x lowest.
     binary: floor on the largest `share` of x, 1 elsewhere; the paper's rule for this ablation could not be confirmed.
-    The authors' code takes m in each micro-batch. Penalties and other weights have no part in Omega.
+    The authors' code takes m in each micro-batch, and runs its linear form on its own estimator. Penalties and other
+    weights have no part in Omega.
     """
     x = omega(tokens, estimator=estimator, low=low, high=high, dual=dual).abs()
     if form == "linear":
