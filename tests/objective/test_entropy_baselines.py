@@ -13,7 +13,7 @@ from isotherm.objective.interventions.forking_tokens import forking_tokens
 from isotherm.objective.method import Measured, decide
 
 
-def with_entropy(*values, advantage=0.0):
+def with_entropy(*values: float, advantage: float | list[float] = 0.0):
     n = len(values)
     return dataclasses.replace(
         batch(0, (n,), (0,)),
