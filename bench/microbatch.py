@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isotherm.advantages.responses import advantages
 from isotherm.objective.compose import method
 from isotherm.objective.method import Decision, Method, decide, loss
 from isotherm.objective.published import METHODS
@@ -98,9 +99,8 @@ def make(dtype: torch.dtype, seed: int = 0, problems: int = 4, answers: int = 6,
 
 def tokens_of(case: Case, chosen: Method) -> Tokens:
     """The batch as the scoring pass left it."""
-    reward, group = torch.from_numpy(case.rollout.reward), torch.from_numpy(case.rollout.group)
     scores = score_all(case.scored, case.rollout, 0, 1.0)
-    tokens = with_scores(stream(case.rollout, chosen.advantage(reward, group), 0), scores, fresh=True)
+    tokens = with_scores(stream(case.rollout, advantages(chosen.advantage, case.rollout), 0), scores, fresh=True)
     tokens = dataclasses.replace(tokens, ref_logprob=score_all(case.reference, case.rollout, 0, 1.0).logprob)
     kind = scores.logprob.dtype
     return tokens.map(lambda x: x.to(kind) if x.is_floating_point() else x)

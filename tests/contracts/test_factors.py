@@ -79,6 +79,10 @@ def on_batch(part) -> set[str]:
     return {factor for factor, change in changes.items() if depends(part, change)}
 
 
+def on_batch_as_shape(part) -> set[str]:
+    return on_batch(lambda tokens: part(tokens, tokens.advantage))
+
+
 def of_surrogate(part) -> set[str]:
     def slope(tokens):
         return slope_of(part, tokens, tokens.advantage)
@@ -109,7 +113,7 @@ def table():
     found = {"truncated_importance": (partial(truncated_importance, cap=1.005), on_batch)}
     for expression in EXPRESSIONS:
         chosen = method(expression)
-        slots = [(part, on_batch) for part in chosen.on_batch]
+        slots = [(part, on_batch_as_shape if part in chosen.shape else on_batch) for part in chosen.on_batch]
         slots += [(chosen.surrogate, of_surrogate), *((p.cost, of_cost) for p in chosen.penalties)]
         found |= {str(part).split(" at 0x")[0] + check.__name__ + str(getattr(part, "keywords", "")): (part, check)
                   for part, check in slots}  # fmt: skip

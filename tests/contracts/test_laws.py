@@ -16,6 +16,7 @@ import torch
 from contracts.streams import batch, cuts, permuted, relative, slopes, tied, with_leaves
 from contracts.table import EXPRESSIONS, OFF, ON
 from isotherm.advantages import estimators
+from isotherm.advantages.responses import estimate
 from isotherm.objective import surrogates
 from isotherm.objective.compose import method
 from isotherm.objective.method import Measured, Method, decide, loss
@@ -159,7 +160,8 @@ def test_a_method_travels_as_text_and_as_pickle(expression):
         assert twin.name == expression
         assert torch.equal(a, b)
         assert torch.equal(slope_a, slope_b)
-        assert torch.equal(chosen.advantage(reward, group), twin.advantage(reward, group))
+        columns = {"length": torch.arange(1, 6), "likelihood": -torch.arange(5.0)}
+        assert torch.equal(*(estimate(m.advantage, reward, group, **columns) for m in (chosen, twin)))
         assert (twin.control and twin.control.knob) == (chosen.control and chosen.control.knob)
 
 
@@ -167,7 +169,10 @@ def test_a_method_travels_as_text_and_as_pickle(expression):
 def test_the_state_of_a_control_travels_as_json_and_moves_its_knob(expression):
     tokens, chosen = batch(9), method(expression)
     control = chosen.control
-    state = control.update(control.init(), Measured(9, 10, 5.0))
+    states = [control.init(), control.init()]  # of a run whose entropy is high, and of one whose entropy is low
+    for _ in range(50):
+        states = [control.update(s, Measured(9, 10, h)) for s, h in zip(states, (5.0, 0.01), strict=True)]
+    state = max(states, key=lambda s: s["value"])
     assert json.loads(json.dumps(state)) == state
     assert state["value"] > control.start
     (_, slope_a), (_, slope_b) = both(tokens, chosen, chosen.with_knob(control.knob, state["value"]))

@@ -1,10 +1,15 @@
+import dataclasses
+import math
+
 import pytest
 import torch
 
 from contracts.streams import batch
 from isotherm.objective.compose import method
-from isotherm.objective.interventions.par import par
-from isotherm.objective.method import Measured
+from isotherm.objective.interventions.par import par, par_exponential, rand_pos_clip
+from isotherm.objective.method import Measured, decide
+from isotherm.objective.surrogates import ratio
+from isotherm.tokens.draws import keys
 
 
 def run(expression, steps, entropies=None):
@@ -52,3 +57,43 @@ def test_a_knob_sets_only_its_own_part():
     assert m.surrogate.keywords["high"] == 0.28
     assert m.penalties[0].coefficient.keywords == {"k": 2e-3, "beta": 1.0}
     assert m.with_knob("kl_cov.beta", 0.1).penalties[0].coefficient.keywords == {"k": 2e-3, "beta": 0.1}
+
+
+def test_the_exponential_variant_by_hand():
+    tokens = dataclasses.replace(batch(0, (4,), (0,)), advantage=torch.tensor([2.0, 0.5, 0.0, -3.0]).double())
+    assert par_exponential(tokens, k=1.5).tolist() == pytest.approx([math.exp(-3), math.exp(-0.75), 1, 1])
+
+
+def test_one_sign_alone():
+    tokens = batch()
+    a = tokens.advantage
+    for name, kept in (("positive_only", a >= 0), ("negative_only", a <= 0)):
+        weight = decide(tokens, method(name)).weight
+        assert torch.equal(weight * a, torch.where(kept, a, 0.0))
+
+
+def test_the_settings_of_the_clip_study():
+    assert method("clip_lower").surrogate.keywords == {"low": 0.28, "high": 0.2, "dual": 0.0}
+    assert method("clip_tighter").surrogate.keywords == {"low": 0.12, "high": 0.2, "dual": 0.0}
+    assert method("no_clip").surrogate is ratio
+
+
+def test_rand_pos_clip_draws_uniformly_among_the_positive():
+    tokens = batch()
+    count, times = 12, torch.zeros(len(tokens))
+    for seed in range(300):
+        these = dataclasses.replace(tokens, key=keys(seed, torch.arange(len(tokens))))
+        gone = rand_pos_clip(these, share=0.1) == 0
+        assert int(gone.sum()) == count
+        times += gone
+    positive = tokens.advantage > 0
+    assert (times[~positive] == 0).all()
+    mean = 300 * count / float(positive.sum())
+    assert float((times[positive] - mean).abs().max()) < 5 * mean**0.5
+
+
+def test_rand_pos_clip_takes_one_token_at_least_and_no_more_than_there_are():
+    tokens = batch()
+    positive = tokens.advantage > 0
+    assert int((rand_pos_clip(tokens, share=1e-9) == 0).sum()) == 1
+    assert torch.equal(rand_pos_clip(tokens, share=1.0) == 0, positive)

@@ -70,7 +70,7 @@ class Method:
     @property
     def factors(self) -> frozenset[str]:
         """Which of the four factors of the entropy change the method reads (arXiv 2510.10150)."""
-        parts = (*self.on_batch, self.surrogate, *(p.cost for p in self.penalties))
+        parts = (self.advantage, *self.on_batch, self.surrogate, *(p.cost for p in self.penalties))
         return frozenset().union(*(factors_of(part) for part in parts))
 
     @property

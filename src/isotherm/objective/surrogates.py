@@ -20,7 +20,8 @@ def log_ratio(tokens: Tokens) -> Tensor:
 def ppo_clip(tokens: Tokens, advantage: Tensor, *, low: float, high: float, dual: float = 0.0) -> Tensor:
     """min(r A, clip(r, 1 - low, 1 + high) A); for A < 0 not below dual * A (PPO, 1707.06347, eq. 7; 1912.09729, eq. 5).
 
-    low and high differ in Clip-Higher (DAPO, 2503.14476, eq. 10). dual = 0 switches the dual clip off.
+    low and high differ in Clip-Higher (DAPO, 2503.14476, eq. 10) and, with low .28 and .12, in the study of 2511.05993.
+    dual = 0 switches the dual clip off.
     """
     r = log_ratio(tokens).exp()
     f = torch.minimum(r * advantage, r.clamp(1 - low, 1 + high) * advantage)
@@ -29,7 +30,7 @@ def ppo_clip(tokens: Tokens, advantage: Tensor, *, low: float, high: float, dual
 
 @reads("advantage")
 def ratio(tokens: Tokens, advantage: Tensor) -> Tensor:
-    """r A: importance sampling without a clip."""
+    """r A: importance sampling without a clip (the free setting of 2511.05993)."""
     return log_ratio(tokens).exp() * advantage
 
 

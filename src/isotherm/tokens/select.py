@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from isotherm.records import Tokens
+from isotherm.tokens.draws import uniform
+
 
 def smallest(values: Tensor, key: Tensor, count: int) -> Tensor:
     """True for exactly `count` tokens of smallest value; among equals the smaller key goes first.
@@ -21,3 +24,9 @@ def smallest(values: Tensor, key: Tensor, count: int) -> Tensor:
     rest = count - int(chosen.sum())
     chosen[tied[key[tied].argsort()[:rest]]] = True
     return chosen
+
+
+def drawn(tokens: Tokens, among: Tensor, count: int, salt: int = 1) -> Tensor:
+    """True for `count` tokens, or all there are, drawn uniformly where `among` is true."""
+    order = torch.where(among, uniform(tokens.key, salt=salt), 2.0)
+    return smallest(order, tokens.key, min(count, int(among.sum())))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from isotherm.advantages.responses import advantages
 from isotherm.advantages.signal import has_signal, reward, soft_overlong
 from isotherm.objective.method import Measured, Method
 from isotherm.objective.penalties import needs_reference
@@ -112,7 +113,7 @@ class Trainer:
     def prepare(self, rollout: Rollout, method: Method) -> tuple[Rollout, Tokens]:
         """The rows that are trained on, and their tokens as the policy scores them before any update."""
         c = self.config
-        advantage = method.advantage(torch.from_numpy(rollout.reward), torch.from_numpy(rollout.group))
+        advantage = advantages(method.advantage, rollout)
         require_finite(advantage=advantage)
         keep = np.ones(len(rollout.length), bool) if c.signal == "keep" else has_signal(rollout)
         if c.overlong == "mask":

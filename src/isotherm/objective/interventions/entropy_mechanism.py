@@ -10,8 +10,7 @@ from torch import Tensor
 from isotherm.objective.factors import reads
 from isotherm.objective.surrogates import clipped
 from isotherm.records import Tokens
-from isotherm.tokens.draws import uniform
-from isotherm.tokens.select import smallest
+from isotherm.tokens.select import drawn, smallest
 
 NOTHING = 1e-6  # |log pi - log pi_old| below this is rounding, and |x| has slope +-1 there
 
@@ -38,16 +37,36 @@ def clip_cov(
     """
     cov = covariance(tokens)
     window = (cov > low) & (cov < high) & ~clipped(tokens, low=clip_low, high=clip_high)
-    count = min(max(1, math.floor(ratio * len(tokens))), int(window.sum()))
-    order = torch.where(window, uniform(tokens.key, salt=1), 2.0)
-    return (~smallest(order, tokens.key, count)).to(tokens.advantage.dtype)
+    return (~drawn(tokens, window, at_least_one(ratio, tokens))).to(tokens.advantage.dtype)
+
+
+def at_least_one(share: float, tokens: Tokens) -> int:
+    """max(1, floor(share T))."""
+    return max(1, math.floor(share * len(tokens)))
 
 
 @reads("probability", "advantage")
 def kl_cov(tokens: Tokens, *, k: float = 2e-3, beta: float = 1.0) -> Tensor:
     """The coefficient beta on the max(1, floor(k T)) tokens of largest Cov, 0 elsewhere (eq. 12, 13)."""
-    count = min(max(1, math.floor(k * len(tokens))), len(tokens))
+    count = min(at_least_one(k, tokens), len(tokens))
     return beta * smallest(-covariance(tokens), tokens.key, count).to(tokens.advantage.dtype)
+
+
+@reads("clip", "advantage")
+def rand_clip_cov(tokens: Tokens, *, ratio: float = 2e-4, clip_low: float = 1.0, clip_high: float = 1.0) -> Tensor:
+    """Clip-Cov without its window: as many tokens, drawn among all that have a gradient to lose (2505.22617).
+
+    Those are A != 0 with a ratio that is not clipped. Of equal size unless the window holds fewer than Clip-Cov wants.
+    """
+    free = (tokens.advantage != 0) & ~clipped(tokens, low=clip_low, high=clip_high)
+    return (~drawn(tokens, free, at_least_one(ratio, tokens), salt=3)).to(tokens.advantage.dtype)
+
+
+@reads()
+def rand_kl_cov(tokens: Tokens, *, k: float = 2e-3, beta: float = 1.0) -> Tensor:
+    """The coefficient beta on as many tokens as KL-Cov's, drawn among all: its control of equal size (2505.22617)."""
+    everywhere = torch.ones(len(tokens), dtype=torch.bool, device=tokens.key.device)
+    return beta * drawn(tokens, everywhere, at_least_one(k, tokens), salt=4).to(tokens.advantage.dtype)
 
 
 @reads("probability")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,12 +11,29 @@ from torch import Tensor
 from isotherm.objective.factors import reads
 from isotherm.objective.method import Measured
 from isotherm.records import Tokens
+from isotherm.tokens.select import drawn
 
 
 @reads("advantage")
 def par(tokens: Tokens, *, pos: float = 1.0, neg: float = 1.0) -> Tensor:
     """Weight pos (the paper's lambda) on tokens with A > 0, neg on the others."""
     return torch.where(tokens.advantage > 0, pos, neg).to(tokens.advantage.dtype)
+
+
+@reads("advantage")
+def par_exponential(tokens: Tokens, *, k: float = 1.0) -> Tensor:
+    """Weight exp(-k A) on tokens with A > 0, 1 on the others: a variant from a digest, which gives no k."""
+    return (-k * tokens.advantage.clamp_min(0)).exp()
+
+
+@reads("advantage")
+def rand_pos_clip(tokens: Tokens, *, share: float) -> Tensor:
+    """Weight 0 on max(1, floor(share T)) tokens drawn uniformly among those with A > 0 (Rand-Pos-Clip).
+
+    share counts as Clip-Cov's ratio does, of all T tokens, so that both can be of one size; the paper's is unknown.
+    """
+    count = max(1, math.floor(share * len(tokens))) if share else 0
+    return (~drawn(tokens, tokens.advantage > 0, count, salt=2)).to(tokens.advantage.dtype)
 
 
 def stage(state: dict[str, Any], measured: Measured, *, begin: float = 0.5) -> dict[str, Any]:

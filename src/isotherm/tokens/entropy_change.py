@@ -1,0 +1,61 @@
+"""The change of a state's entropy when one sampled token is pushed: what four sources make of it, and its quadrants.
+
+Throughout, c = -d loss / d log pi of the token (I_clip r A for PPO) and eta is the step on the logits. The covariance
+of a batch, the fifth estimator, is in `objective/interventions/entropy_mechanism.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from isotherm.records import Tokens
+
+
+def published(tokens: Tokens, c: Tensor, *, eta: float = 1.0) -> Tensor:
+    """dH ~ -eta c pi (1 - pi) (log pi + H), with c = I_clip r A (STEER, arXiv 2510.10150, eq. of Omega)."""
+    pi = tokens.logprob.exp()
+    return -eta * c * pi * (1 - pi) * (tokens.logprob + tokens.entropy)
+
+
+def released(tokens: Tokens, c: Tensor, *, eta: float = 1.0) -> Tensor:
+    """dH ~ -eta c (1 - pi) (log pi + H): the code of arXiv 2510.10150, whose c = r A has no clip indicator."""
+    return -eta * c * (1 - tokens.logprob.exp()) * (tokens.logprob + tokens.entropy)
+
+
+def printed(tokens: Tokens, c: Tensor, *, eta: float = 1.0) -> Tensor:
+    """dH ~ -eta c (1 - pi)^2 (log pi + H), the sampled token in place of the mean (arXiv 2510.10150, eq. 14)."""
+    return -eta * c * (1 - tokens.logprob.exp()) ** 2 * (tokens.logprob + tokens.entropy)
+
+
+def exact(tokens: Tokens, c: Tensor, *, eta: float = 1.0, temperature: float = 1.0) -> Tensor:
+    """dH = -(eta c / tau^2) [pi (log pi + H) - S2L - H S2] + O(eta^2): the first order of a softmax, in no paper.
+
+    The push is z <- z + eta c (e_a - pi) / tau. Where tokens share parameters it is a prediction up to one scale.
+    """
+    return -(eta / temperature**2) * c * excess(tokens)
+
+
+def excess(tokens: Tokens) -> Tensor:
+    """pi (log pi + H) - E_v~pi[pi_v (log pi_v + H)], the mean being S2L + H S2."""
+    logprob, h = tokens.logprob, tokens.entropy
+    return logprob.exp() * (logprob + h) - tokens.s2l - h * tokens.s2
+
+
+def sharpening(tokens: Tokens, boundary: str = "exact") -> Tensor:
+    """True where more of the token lowers H. published: pi > exp(-H); exact: pi (log pi + H) > S2L + H S2."""
+    sides = {"published": lambda: tokens.logprob + tokens.entropy, "exact": lambda: excess(tokens)}
+    if boundary not in sides:
+        raise ValueError(f"the boundary cannot be {boundary!r}; valid are {', '.join(sides)}")
+    return sides[boundary]() > 0
+
+
+def quadrants(tokens: Tokens, boundary: str = "exact") -> Tensor:
+    """1: A > 0, high pi, H falls. 2: A > 0, low pi, H rises. 3: A < 0, low pi, H falls. 4: A < 0, high pi, H rises.
+
+    0 where A = 0. The four are of arXiv 2510.10150; `boundary` says which pi are high.
+    """
+    high = sharpening(tokens, boundary)
+    positive, negative = torch.where(high, 1, 2), torch.where(high, 4, 3)
+    found = torch.where(tokens.advantage > 0, positive, negative)
+    return torch.where(tokens.advantage == 0, 0, found)
