@@ -20,6 +20,14 @@ VARIANTS = (
     "reinforce + sequence_mean",
     "clip_higher + par + kl_cov",
     "clip_higher + sequence_mean + par(pos=0.4, schedule=none) + clip_cov(ratio=0.05) + entropy_bonus",
+    "cispo(high=0.1)",
+    "gspo(low=0.1, high=0.1)",
+    "gspo(low=0.2, high=0.2) + par(pos=0.4, schedule=none)",
+    "sapo(pos=3.0, neg=5.0)",
+    "ce_gppo(lower=0.75, upper=0.3)",
+    "dcpo(low=0.02, high=0.02, cap=2.0)",
+    "rescue(noise=0.3)",
+    "cispo + kl_cov(k=0.1) + sequence_mean",
 )
 EXPRESSIONS = (*METHODS, *VARIANTS)
 
@@ -34,6 +42,8 @@ OFF = {
     "clip_higher + par(schedule=none) + kl_cov(beta=0.0) + entropy_bonus(c=0.0)": "clip_higher",
     "reinforce + kl_cov(beta=0.0)": "reinforce",
     "clip_cov(low=1e9, high=2e9)": "ppo_clip(low=1.0, high=1.0)",
+    "ce_gppo(lower=0.0, upper=0.0)": "grpo",
+    "rescue(noise=0.0)": "grpo",
 }
 # and with these it is not
 ON = {
@@ -45,4 +55,11 @@ ON = {
     "sequence_mean": "grpo",
     "reinforce + kl_cov": "reinforce",
     "clip_cov": "ppo_clip(low=1.0, high=1.0)",
+    "cispo": "grpo",
+    "gspo": "reinforce + sequence_mean",
+    "sapo": "grpo",
+    "gppo": "grpo",
+    "ce_gppo": "gppo",
+    "dcpo": "grpo",
+    "rescue": "grpo",
 }

@@ -176,7 +176,7 @@ def test_the_state_of_a_control_travels_as_json_and_moves_its_knob(expression):
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.knob], ids=lambda row: row.name)
 def test_the_knob_of_a_row_turns(row):
-    tokens, chosen = batch(10), method(row.name)
+    tokens, chosen = batch(13), method(row.name)
     (_, slope_a), (_, slope_b) = both(tokens, chosen.with_knob(row.knob, 0.05), chosen.with_knob(row.knob, 0.9))
     assert relative(slope_a, slope_b) > 1e-6
 
@@ -184,7 +184,7 @@ def test_the_knob_of_a_row_turns(row):
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_a_row_cites_paper_and_equation(row):
     assert re.fullmatch(r"arXiv \d{4}\.\d{5}|\w+ (19|20)\d\d", row.paper)
-    assert re.match(r"(eq|sec)\. \d|[a-z-]+ schedule", row.equation)
+    assert re.match(r"(eq|sec)\. \d|[a-z-]+ (schedule|rule)", row.equation)
     assert row.setting
     assert row.summary.endswith(".")
     assert all(inspect.getdoc(part) for part in parts(row.name))

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from isotherm.advantages import estimators
-from isotherm.objective import normalizers, penalties, surrogates
+from isotherm.objective import further, normalizers, penalties, surrogates
+from isotherm.objective.bounds import at_least, one_of
 from isotherm.objective.interventions import entropy_mechanism, par
 from isotherm.objective.method import Control, Penalty
 
@@ -35,18 +36,6 @@ class Row:
     @property
     def summary(self) -> str:
         return " ".join((self.build.__doc__ or "").split())
-
-
-def at_least(least: float, **values: float) -> None:
-    for name, value in values.items():
-        if value < least:
-            raise ValueError(f"{name} must be {least} or more, not {value:g}")
-
-
-def one_of(choices: tuple[str, ...], **values: str) -> None:
-    for name, value in values.items():
-        if value not in choices:
-            raise ValueError(f"{name} cannot be {value!r}; valid are {', '.join(choices)}")
 
 
 def clip(low: float, high: float, dual: float = 0.0):
@@ -166,5 +155,16 @@ ROWS = (
         "kl_cov.beta",
         needs_updates=True,
     ),
+)
+
+# Clips, weights and shapes; "rule" where the number of the equation could not be confirmed.
+ROWS += (
+    Row("cispo", further.cispo, "arXiv 2506.13585", "clipped-weight rule", "456B: high ?", "cispo.high", True),
+    Row("gspo", further.gspo, "arXiv 2507.18071", "eq. 5, 7", "30B: 3e-4, 4e-4", "sequence_ratio.high"),
+    Row("sapo", further.sapo, "arXiv 2511.20347", "soft-gate rule", "30B: tau 1.0, 1.05", "sapo.neg", True),
+    Row("gppo", further.gppo, "arXiv 2508.07629", "kept-gradient rule", "8B: clip ?", "ce_gppo.high", True),
+    Row("ce_gppo", further.ce_gppo, "arXiv 2509.20712", "kept-gradient rule", "7B: .5 or .75, 1", "ce_gppo.high", True),
+    Row("dcpo", further.dcpo, "arXiv 2509.02333", "dynamic-clip rule", "7B: low, high ?, cap 10", "dcpo.high", True),
+    Row("rescue", further.rescue, "arXiv 2605.22703", "near-boundary rule", "noise ?", "rescue.noise", True),
 )
 METHODS = {row.name: row for row in ROWS}

@@ -68,7 +68,7 @@ def gradient(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rul
 
 def under_current(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule) -> Tokens | None:
     """The tokens to decide on over the whole mini-batch; None where its only forward pass will do for both."""
-    if rule.statistics != "current" or not method.needs_current:
+    if not (method.needs_current and (rule.statistics == "current" or method.always_current)):
         return tokens
     if rule.micro_batch == 0 or rule.micro_batch >= len(batch.length):
         return None
