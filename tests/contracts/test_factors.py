@@ -59,8 +59,16 @@ def other_ratio(tokens, seed):
 
 def depends(value, change) -> bool:
     """Whether a change of the tokens changes a per-token value, on any of the streams."""
-    pairs = [(value(tokens := batch(seed)), value(change(tokens, seed))) for seed in SEEDS]
+    pairs = [(value(tokens := stream(seed)), value(change(tokens, seed))) for seed in SEEDS]
     return any(not torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in pairs)
+
+
+def stream(seed: int) -> Tokens:
+    """Of low entropy where the seed is odd, for what looks at the entropy of the whole batch."""
+    tokens = batch(seed)
+    return (
+        tokens if seed % 2 == 0 else dataclasses.replace(tokens, entropy=0.2 * tokens.entropy / tokens.entropy.mean())
+    )
 
 
 def slope_of(part, tokens, *arguments):
@@ -77,6 +85,11 @@ def on_batch(part) -> set[str]:
         "advantage": other_advantage, "entropy": other_entropy, "probability": other_probability, "clip": other_ratio
     }  # fmt: skip
     return {factor for factor, change in changes.items() if depends(part, change)}
+
+
+def of_shape(part) -> set[str]:
+    """Of the tokens, beside the advantage that it is handed."""
+    return on_batch(lambda tokens: part(tokens, torch.ones_like(tokens.advantage)))
 
 
 def of_surrogate(part) -> set[str]:
@@ -109,7 +122,8 @@ def table():
     found = {"truncated_importance": (partial(truncated_importance, cap=1.005), on_batch)}
     for expression in EXPRESSIONS:
         chosen = method(expression)
-        slots = [(part, on_batch) for part in chosen.on_batch]
+        slots = [(part, on_batch) for part in chosen.on_batch if part not in chosen.shape]
+        slots += [(part, of_shape) for part in chosen.shape]
         slots += [(chosen.surrogate, of_surrogate), *((p.cost, of_cost) for p in chosen.penalties)]
         found |= {str(part).split(" at 0x")[0] + check.__name__ + str(getattr(part, "keywords", "")): (part, check)
                   for part, check in slots}  # fmt: skip

@@ -78,6 +78,7 @@ def test_rescue_frees_a_share_of_the_clipped_tokens_by_their_keys():
     leaf = with_leaves(tokens)
     one = torch.ones(len(tokens), dtype=torch.float64)
     rescue(leaf, one, low=0.2, high=0.3, noise=0.2).sum().backward()
+    assert leaf.logprob.grad is not None
     freed = leaf.logprob.grad != 0
     u = 0.8 + 0.4 * uniform(tokens.key, salt=3)
     assert torch.equal(freed, u * r <= 1.3)

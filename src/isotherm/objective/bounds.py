@@ -9,6 +9,12 @@ def at_least(least: float, **values: float) -> None:
             raise ValueError(f"{name} must be {least} or more, not {value:g}")
 
 
+def at_most(most: float, **values: float) -> None:
+    for name, value in values.items():
+        if value > most:
+            raise ValueError(f"{name} must be {most} or less, not {value:g}")
+
+
 def above(bound: float, **values: float) -> None:
     for name, value in values.items():
         if value <= bound:

@@ -1,13 +1,15 @@
-"""Rows of the table of methods, continued: the clips."""
+"""Rows of the table of methods, continued: clips, weights and shapes."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Any
 
+from isotherm.advantages import estimators
 from isotherm.objective import normalizers, surrogates
-from isotherm.objective.bounds import above, at_least, below
-from isotherm.objective.interventions import clips
+from isotherm.objective.bounds import above, at_least, at_most, below, one_of
+from isotherm.objective.interventions import clips, reweighting, shapes
+from isotherm.objective.method import Control
 
 Slots = dict[str, Any]
 
@@ -54,3 +56,78 @@ def rescue(low: float = 0.2, high: float = 0.2, noise: float = 0.1) -> Slots:
     """Clipped tokens near the bound keep their gradient by chance, under noise on the ratio (its range: ?)."""
     at_least(0, low=low, high=high, noise=noise)
     return {"surrogate": partial(clips.rescue, low=low, high=high, noise=noise)}
+
+
+def qae(k: float = 0.4) -> Slots:
+    """The baseline is the k-quantile of the group's rewards: rare successes of hard problems, failures of easy ones."""
+    above(0, k=k)
+    below(1, k=k)
+    return {"advantage": partial(estimators.quantile_baseline, k=k)}
+
+
+def gpg(norm: str = "none") -> Slots:
+    """alpha (R - mean) and A log pi, no clip: alpha makes up for groups without signal; norm none or std."""
+    one_of(("none", "std"), norm=norm)
+    return {"advantage": partial(estimators.gpg, norm=norm), "surrogate": surrogates.reinforce}
+
+
+def erc(low: float = 0.05, high: float = 0.05) -> Slots:
+    """Drops tokens whose entropy has moved by more than a share since the batch was scored (low and high: ?)."""
+    at_least(0, low=low, high=high)
+    return {"weights": (partial(reweighting.erc, low=low, high=high),)}
+
+
+def cw_grpo() -> Slots:
+    """Tokens weigh less the further their covariance of log pi and advantage lies from the mean."""
+    return {"weights": (reweighting.cw_grpo,)}
+
+
+def stare(share: float = 0.1, up: float = 1.1, down: float = 0.9, target: float = 0.3) -> Slots:
+    """While entropy is below target, unlikely tokens weigh more where they are rewarded and less where punished."""
+    at_least(0, share=share, up=up, down=down)
+    at_most(1, share=share)
+    return {"weights": (partial(reweighting.stare, share=share, up=up, down=down, target=target),)}
+
+
+def clip_b(mu: float = 2.5, sides: str = "both") -> Slots:
+    """Drops tokens whose entropy score is an outlier of the batch; sides both or upper (which the paper means: ?)."""
+    at_least(0, mu=mu)
+    one_of(("both", "upper"), sides=sides)
+    return {"weights": (partial(reweighting.clip_b, mu=mu, sides=sides),)}
+
+
+def clip_v(mu: float = 8.0, sides: str = "both") -> Slots:
+    """Drops tokens whose entropy score is far from its mean over the vocabulary; sides both or upper (?)."""
+    at_least(0, mu=mu)
+    one_of(("both", "upper"), sides=sides)
+    return {"weights": (partial(reweighting.clip_v, mu=mu, sides=sides),)}
+
+
+def a3po(scale: float = 2.0, share: float = 0.2, schedule: str = "linear") -> Slots:
+    """Rare tokens of right responses and sure ones of wrong count scale times; decay to 1: linear (?) or none."""
+    at_least(0, scale=scale, share=share)
+    at_most(1, share=share)
+    one_of(("linear", "none"), schedule=schedule)
+    slots: Slots = {"shape": (partial(shapes.a3po, scale=scale, share=share),)}
+    control = Control(knob="a3po.scale", start=scale, update=partial(shapes.decay, start=scale))
+    return slots | ({} if schedule == "none" else {"control": control})
+
+
+def repo(beta: float = 1e-2) -> Slots:
+    """The advantage of a token falls with its log-probability above the batch's mean (beta: ?)."""
+    return {"shape": (partial(shapes.repo, beta=beta),)}
+
+
+def sampled_entropy(c: float = 1e-3) -> Slots:
+    """The entropy bonus as an advantage, A - c log pi of the token sampled."""
+    return {"shape": (partial(shapes.sampled_entropy, c=c),)}
+
+
+def reference_ratio(beta: float = 1e-3) -> Slots:
+    """The pull to a frozen reference as an advantage, A + beta pi_ref / pi of the token sampled."""
+    return {"shape": (partial(shapes.reference_ratio, beta=beta),)}
+
+
+def soft_return(c: float = 1e-3) -> Slots:
+    """The entropy of the rest of the response as a return: A - c times the sum of later log-probabilities."""
+    return {"shape": (partial(shapes.soft_return, c=c),)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,3 +23,14 @@ def smallest(values: Tensor, key: Tensor, count: int) -> Tensor:
     rest = count - int(chosen.sum())
     chosen[tied[key[tied].argsort()[:rest]]] = True
     return chosen
+
+
+def smallest_share(values: Tensor, among: Tensor, key: Tensor, share: float) -> Tensor:
+    """True for the floor(share n) smallest, at least 1, of the n tokens where `among` is true; none if share is 0.
+
+    >>> smallest_share(torch.tensor([2., 1., 0.]), torch.tensor([True, True, False]), torch.arange(3), 0.5)
+    tensor([False,  True, False])
+    """
+    n = int(among.sum())
+    count = max(1, math.floor(share * n)) if share > 0 and n else 0
+    return smallest(torch.where(among, values, torch.inf), key, count)

@@ -41,7 +41,8 @@ class Outcome(NamedTuple):
 def with_scores(tokens: Tokens, scores: Scores, fresh: bool) -> Tokens:
     """The same tokens under the current policy."""
     now = dataclasses.replace(tokens, logprob=scores.logprob, entropy=scores.entropy, s2=scores.s2, s2l=scores.s2l)
-    return dataclasses.replace(now, old_logprob=scores.logprob.detach()) if fresh else now
+    old = {"old_logprob": scores.logprob.detach(), "old_entropy": scores.entropy.detach()}
+    return dataclasses.replace(now, **old) if fresh else now
 
 
 class Gradient(NamedTuple):
