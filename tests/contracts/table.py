@@ -38,6 +38,8 @@ VARIANTS = (
     "sampled_entropy(c=0.3)",
     "reference_ratio(beta=0.3)",
     "soft_return(c=0.3)",
+    "gtpo(base=0.2, bonus=1.0)",
+    "repo(beta=0.1) + grpo_s(base=0.2, bonus=1.0)",
     "sapo + a3po + cw_grpo + sampled_entropy + kl_cov",
 )
 EXPRESSIONS = (*METHODS, *VARIANTS)
@@ -98,4 +100,6 @@ ON = {
     "sampled_entropy": "grpo",
     "reference_ratio": "grpo",
     "soft_return": "grpo",
+    "gtpo": "grpo",
+    "grpo_s": "gtpo",
 }

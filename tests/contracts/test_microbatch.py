@@ -13,7 +13,7 @@ import torch
 from isotherm.objective.compose import method
 from isotherm.objective.surrogates import clipped
 from isotherm.update.scoring import score_all
-from isotherm.update.step import with_scores
+from isotherm.update.step import Rule, gradient, with_scores
 
 
 def load_bench() -> ModuleType:
@@ -60,6 +60,17 @@ def test_statistics_of_each_micro_batch_alone_would_choose_others(case, expressi
     assert 0 < int(bench.selection(decision).sum()) < len(tokens)
     assert bench.overlap(bench.selection(decision), picked) < 0.9
     assert float((apart - whole).norm() / whole.norm()) > 1e-2
+
+
+@pytest.mark.parametrize("expression", ["gspo(low=0.1, high=0.1)", "erc"])
+def test_what_measures_a_change_of_the_policy_looks_at_the_current_one_under_either_statistics(case, expression):
+    chosen = method(expression)
+    tokens = bench.tokens_of(case, chosen)
+    whole, decision = bench.exact(case, tokens, chosen, 0)
+    for micro in (0, 2):
+        found = gradient(case.policy, case.rollout, tokens, chosen, Rule(micro, 1.0, "scoring", 0.0)).decision
+        assert torch.equal(found.weight == 0, decision.weight == 0)
+        assert float((bench.taken(case.policy) - whole).norm() / whole.norm()) < BOUND[tokens.logprob.dtype]
 
 
 def test_the_case_is_a_real_one(case):

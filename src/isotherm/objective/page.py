@@ -11,11 +11,11 @@ from isotherm.objective.published import ROWS
 
 def table() -> str:
     """Name, paper, factors and what it does, a line each."""
-    lines = [f"{'method':<15} {'paper':<17} {'factors':<32} what it does"]
+    lines = [f"{'method':<15} {'paper':<17} {'factors':<37} what it does"]
     for row in ROWS:
         factors = method(row.name).factors
         listed = ", ".join(f for f in FACTORS if f in factors)
-        lines.append(f"{row.name:<15} {row.paper:<17} {listed:<32} {row.summary}")
+        lines.append(f"{row.name:<15} {row.paper:<17} {listed:<37} {row.summary}")
     return "\n".join([*lines, "", "Combine them with +, e.g. --method 'clip_higher + par(target=0.3)'."])
 
 
