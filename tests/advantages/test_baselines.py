@@ -31,6 +31,7 @@ def test_gpg_makes_up_for_groups_without_signal():
     group = torch.tensor([0, 0, 1, 1, 2, 2])
     r = reward(1, 0, 1, 1, 0.1, 0.1)
     assert gpg(r, group, norm="none").tolist() == pytest.approx([1.5, -1.5, 0, 0, 0, 0])  # alpha = 6 / 2
+    assert gpg(r, group, alpha="none").tolist() == pytest.approx([0.5, -0.5, 0, 0, 0, 0])
     torch.testing.assert_close(gpg(r, group, norm="std")[:2], 3 * grpo(r, group)[:2])
     assert gpg(reward(1, 1), torch.tensor([0, 0]), norm="none").tolist() == [0, 0]
 

@@ -28,7 +28,7 @@ VARIANTS = (
     "dcpo(low=0.02, high=0.02, cap=2.0)",
     "rescue(noise=0.3)",
     "cispo + kl_cov(k=0.1) + sequence_mean",
-    "gpg(norm=std)",
+    "gpg(alpha=signal, norm=std)",
     "erc(low=0.01, high=0.2)",
     "stare(share=0.3, up=2.0, down=0.5)",
     "clip_b(mu=1.0, sides=upper)",

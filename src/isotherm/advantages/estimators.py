@@ -70,12 +70,13 @@ def quantile_baseline(reward: Tensor, group: Tensor, *, k: float) -> Tensor:
     return (reward - ranked[at][slot]) / (deviation(reward, group) + 1e-6)
 
 
-def gpg(reward: Tensor, group: Tensor, *, norm: str) -> Tensor:
+def gpg(reward: Tensor, group: Tensor, *, alpha: str = "signal", norm: str = "none") -> Tensor:
     """A = alpha (R - mean) / F, alpha = responses / responses of groups with signal (GPG, arXiv 2504.02546).
 
-    F is 1 (norm = none) or the group's standard deviation (std). Dropping groups without signal first gives alpha 1.
+    F is 1 (norm = none) or the group's standard deviation (std). alpha = none is 1, for a mean that leaves out the
+    groups without signal: that has the same factor.
     """
     centred = mean_only(reward, group)
     live = group_mean((centred.abs() > 1e-9).to(reward.dtype), group) > 0
-    alpha = len(reward) / max(1, int(live.sum()))
-    return alpha * (centred if norm == "none" else grpo(reward, group)) * live
+    factor = len(reward) / max(1, int(live.sum())) if alpha == "signal" else 1.0
+    return factor * (centred if norm == "none" else grpo(reward, group)) * live

@@ -66,10 +66,11 @@ def qae(k: float = 0.4) -> Slots:
     return {"advantage": partial(estimators.quantile_baseline, k=k)}
 
 
-def gpg(norm: str = "none") -> Slots:
-    """alpha (R - mean) and A log pi, no clip: alpha makes up for groups without signal; norm none or std."""
+def gpg(alpha: str = "none", norm: str = "none") -> Slots:
+    """R - mean and A log pi, no clip; alpha=signal goes with signal=keep, dropping groups has the same effect."""
+    one_of(("none", "signal"), alpha=alpha)
     one_of(("none", "std"), norm=norm)
-    return {"advantage": partial(estimators.gpg, norm=norm), "surrogate": surrogates.reinforce}
+    return {"advantage": partial(estimators.gpg, alpha=alpha, norm=norm), "surrogate": surrogates.reinforce}
 
 
 def erc(low: float = 0.05, high: float = 0.05) -> Slots:
