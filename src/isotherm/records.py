@@ -86,6 +86,7 @@ class Tokens:
     position: Tensor  # int64, 0 for the first response token
     key: Tensor  # int64, hash of (seed, step, problem, sample, position): settles ties and draws
     ref_logprob: Tensor | None = None  # of the frozen reference, where a penalty asks for it
+    old_entropy: Tensor | None = None  # exact H of the policy that scored the batch
 
     def __len__(self) -> int:
         return self.logprob.shape[0]

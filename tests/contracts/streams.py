@@ -48,6 +48,7 @@ def batch(
         position=position,
         key=keys(seed, group, sequence, position),
         ref_logprob=chosen + drift * normal(size),
+        old_entropy=-(logp.exp() * logp).sum(-1) * (drift * normal(size) / 4).exp(),
     )
 
 

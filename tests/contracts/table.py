@@ -30,8 +30,32 @@ VARIANTS = (
     "opo + entropy_adv(alpha=1.0, kappa=1.5)",
     "unlikeliness(form=printed)",
     "nsr + adaptive_bonus(target=0.3)",
+    "cispo(high=0.1)",
+    "gspo(low=0.1, high=0.1)",
+    "gspo(low=0.2, high=0.2) + par(pos=0.4, schedule=none)",
+    "sapo(pos=3.0, neg=5.0)",
+    "ce_gppo(lower=0.75, upper=0.3)",
+    "dcpo(low=0.02, high=0.02, cap=2.0)",
+    "rescue(noise=0.3)",
+    "cispo + kl_cov(k=0.1) + sequence_mean",
+    "gpg(alpha=signal, norm=std)",
+    "erc(low=0.01, high=0.2)",
+    "stare(share=0.3, up=2.0, down=0.5)",
+    "clip_b(mu=1.0, sides=upper)",
+    "clip_v(mu=1.0, sides=upper)",
+    "a3po(scale=3.0, share=0.5, schedule=none)",
+    "repo(beta=0.5)",
+    "sampled_entropy(c=0.3)",
+    "reference_ratio(beta=0.3)",
+    "soft_return(c=0.3)",
+    "gtpo(base=0.2, bonus=1.0)",
+    "repo(beta=0.1) + grpo_s(base=0.2, bonus=1.0)",
+    "sapo + a3po + cw_grpo + sampled_entropy + kl_cov",
 )
 EXPRESSIONS = (*METHODS, *VARIANTS)
+
+# shapes that add a signal of their own to the advantage
+ADDS = {"repo", "sampled_entropy", "reference_ratio", "soft_return"}
 
 # with these parameters a method is its surrogate alone
 OFF = {
@@ -59,6 +83,19 @@ OFF = {
     "random_weight(floor=1.0)": "grpo",
     "entropy_adv(alpha=0.0)": "grpo",
     "adaptive_bonus": "grpo",
+    "ce_gppo(lower=0.0, upper=0.0)": "grpo",
+    "rescue(noise=0.0)": "grpo",
+    "erc(low=1.0, high=1e9)": "grpo",
+    "stare(target=0.0)": "grpo",
+    "stare(share=0.0, target=100.0)": "grpo",
+    "clip_b(mu=1e9)": "grpo",
+    "clip_v(mu=1e9)": "grpo",
+    "a3po(scale=1.0)": "grpo",
+    "a3po(share=0.0)": "grpo",
+    "repo(beta=0.0)": "grpo",
+    "sampled_entropy(c=0.0)": "grpo",
+    "reference_ratio(beta=0.0)": "grpo",
+    "soft_return(c=0.0)": "grpo",
 }
 # and with these it is not
 ON = {
@@ -87,4 +124,24 @@ ON = {
     "forking_tokens": "grpo",
     "random_weight": "grpo",
     "entropy_adv": "grpo",
+    "cispo": "grpo",
+    "gspo": "reinforce + sequence_mean",
+    "sapo": "grpo",
+    "gppo": "grpo",
+    "ce_gppo": "gppo",
+    "dcpo": "grpo",
+    "rescue": "grpo",
+    "erc": "grpo",
+    "cw_grpo": "grpo",
+    "stare(target=100.0)": "grpo",
+    "clip_b": "grpo",
+    "clip_v(mu=1.0)": "grpo",
+    "clip_v(mu=1.0, sides=upper)": "clip_v(mu=1.0)",
+    "a3po": "grpo",
+    "repo": "grpo",
+    "sampled_entropy": "grpo",
+    "reference_ratio": "grpo",
+    "soft_return": "grpo",
+    "gtpo": "grpo",
+    "grpo_s": "gtpo",
 }

@@ -59,8 +59,16 @@ def other_ratio(tokens, seed):
 
 def depends(value, change) -> bool:
     """Whether a change of the tokens changes a per-token value, on any of the streams."""
-    pairs = [(value(tokens := batch(seed)), value(change(tokens, seed))) for seed in SEEDS]
+    pairs = [(value(tokens := stream(seed)), value(change(tokens, seed))) for seed in SEEDS]
     return any(not torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in pairs)
+
+
+def stream(seed: int) -> Tokens:
+    """Of low entropy where the seed is odd, for what looks at the entropy of the whole batch."""
+    tokens = batch(seed)
+    return (
+        tokens if seed % 2 == 0 else dataclasses.replace(tokens, entropy=0.2 * tokens.entropy / tokens.entropy.mean())
+    )
 
 
 def slope_of(part, tokens, *arguments):

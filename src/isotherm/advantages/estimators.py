@@ -19,10 +19,15 @@ def grpo(reward: Tensor, group: Tensor) -> Tensor:
     >>> grpo(torch.tensor([1., 0.]), torch.tensor([0, 0])).sign()
     tensor([ 1., -1.])
     """
+    return mean_only(reward, group) / (deviation(reward, group) + 1e-6)
+
+
+def deviation(reward: Tensor, group: Tensor) -> Tensor:
+    """Each response's standard deviation over its group, with n - 1."""
     centred = reward - group_mean(reward, group)
     count = group_mean(torch.ones_like(reward), group) * sizes(group)
     variance = group_mean(centred * centred, group) * count / (count - 1).clamp_min(1)
-    return centred / (variance.sqrt() + 1e-6)
+    return variance.sqrt()
 
 
 def sizes(group: Tensor) -> Tensor:
@@ -51,3 +56,27 @@ def globally_whitened(reward: Tensor, group: Tensor) -> Tensor:
 def no_baseline(reward: Tensor, group: Tensor) -> Tensor:
     """A = R (REINFORCE, Williams 1992)."""
     return reward.clone()
+
+
+def quantile_baseline(reward: Tensor, group: Tensor, *, k: float) -> Tensor:
+    """A = (R - Q_k) / (std + 1e-6), Q_k = inf {x: F(x) >= k} over the group (QAE, arXiv 2509.22611).
+
+    At a success rate p, Q_k = 0 where p <= 1 - k, else 1. The division by the std is GRPO's (not confirmed).
+    """
+    _, slot, count = group.unique(return_inverse=True, return_counts=True)
+    order = reward.argsort(stable=True)
+    ranked = reward[order[slot[order].argsort(stable=True)]]
+    at = count.cumsum(0) - count + (k * count.double() - 1e-9).ceil().long().clamp_min(1) - 1
+    return (reward - ranked[at][slot]) / (deviation(reward, group) + 1e-6)
+
+
+def gpg(reward: Tensor, group: Tensor, *, alpha: str = "signal", norm: str = "none") -> Tensor:
+    """A = alpha (R - mean) / F, alpha = responses / responses of groups with signal (GPG, arXiv 2504.02546).
+
+    F is 1 (norm = none) or the group's standard deviation (std). alpha = none is 1, for a mean that leaves out the
+    groups without signal: that has the same factor.
+    """
+    centred = mean_only(reward, group)
+    live = group_mean((centred.abs() > 1e-9).to(reward.dtype), group) > 0
+    factor = len(reward) / max(1, int(live.sum())) if alpha == "signal" else 1.0
+    return factor * (centred if norm == "none" else grpo(reward, group)) * live

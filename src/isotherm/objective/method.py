@@ -78,6 +78,11 @@ class Method:
         """Whether `decide` looks at the policy, and not at the advantages alone."""
         return any(factors_of(part) - {"advantage"} for part in self.on_batch)
 
+    @property
+    def always_current(self) -> bool:
+        """Whether a part makes sense under the current policy only, as a ratio that is part of the loss."""
+        return any(getattr(bare(part), "always_current", False) for part in self.on_batch)
+
     def with_knob(self, knob: str, value: float) -> Method:
         """The method with one hyper-parameter replaced."""
         swap = functools.partial(set_knob, knob=knob, value=value)

@@ -33,6 +33,9 @@ def reference_kl(tokens: Tokens, *, estimator: str = "k3") -> Tensor:
     return costs[estimator]()
 
 
-def needs_reference(cost: Part) -> bool:
-    """Whether a cost reads the frozen reference."""
-    return bare(cost) is reference_kl
+reference_kl.reads_reference = True  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def needs_reference(part: Part) -> bool:
+    """Whether a part reads the frozen reference."""
+    return getattr(bare(part), "reads_reference", False)

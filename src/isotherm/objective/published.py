@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from isotherm.advantages import baselines, estimators
-from isotherm.objective import normalizers, penalties, surrogates, weights
+from isotherm.objective import further, normalizers, penalties, surrogates, weights
+from isotherm.objective.bounds import at_least, at_most, one_of
 from isotherm.objective.factors import reads
 from isotherm.objective.interventions import (
     adaptive_entropy,
@@ -43,24 +44,6 @@ class Row:
     @property
     def summary(self) -> str:
         return " ".join((self.build.__doc__ or "").split())
-
-
-def at_least(least: float, **values: float) -> None:
-    for name, value in values.items():
-        if value < least:
-            raise ValueError(f"{name} must be {least} or more, not {value:g}")
-
-
-def at_most(most: float, **values: float) -> None:
-    for name, value in values.items():
-        if value > most:
-            raise ValueError(f"{name} must be {most} or less, not {value:g}")
-
-
-def one_of(choices: tuple[str, ...], **values: str) -> None:
-    for name, value in values.items():
-        if value not in choices:
-            raise ValueError(f"{name} cannot be {value!r}; valid are {', '.join(choices)}")
 
 
 def clip(low: float, high: float, dual: float = 0.0):
@@ -374,5 +357,61 @@ ROWS = (
     Row("adaptive_bonus", adaptive_bonus, "arXiv 2505.22312", "sec. 3", "7B, 32B: target 0.2", "adaptive_entropy.c"),
     Row("opo", opo, "arXiv 2505.23585", "sec. 3", "7B"),
     Row("unlikeliness", unlikeliness, "arXiv 2506.02355", "sec. 4", "7B: beta 0.25"),
+)
+
+# Clips, weights and shapes; "rule" where the number of the equation could not be confirmed.
+ROWS += (
+    Row(
+        "cispo",
+        further.cispo,
+        "arXiv 2506.13585",
+        "clipped-weight rule",
+        "456B: high not confirmed",
+        "cispo.high",
+        True,
+    ),
+    Row("gspo", further.gspo, "arXiv 2507.18071", "eq. 5, 7", "30B: 3e-4, 4e-4", "sequence_ratio.high"),
+    Row("sapo", further.sapo, "arXiv 2511.20347", "soft-gate rule", "30B: tau 1.0, 1.05", "sapo.neg", True),
+    Row("gppo", further.gppo, "arXiv 2508.07629", "kept-gradient rule", "8B: clip not confirmed", "ce_gppo.high", True),
+    Row("ce_gppo", further.ce_gppo, "arXiv 2509.20712", "kept-gradient rule", "7B: .5 or .75, 1", "ce_gppo.high", True),
+    Row(
+        "dcpo",
+        further.dcpo,
+        "arXiv 2509.02333",
+        "dynamic-clip rule",
+        "7B: cap 10, low and high not confirmed",
+        "dcpo.high",
+        True,
+    ),
+    Row(
+        "rescue",
+        further.rescue,
+        "arXiv 2605.22703",
+        "near-boundary rule",
+        "7B to 30B: noise not confirmed",
+        "rescue.noise",
+        True,
+    ),
+    Row("qae", further.qae, "arXiv 2509.22611", "quantile-baseline rule", "8B, 14B: k 0.4"),
+    Row("gpg", further.gpg, "arXiv 2504.02546", "group-gradient rule", "7B"),
+    Row("erc", further.erc, "arXiv 2512.05591", "entropy-ratio rule", "bounds not confirmed", "erc.high", True),
+    Row("cw_grpo", further.cw_grpo, "arXiv 2605.11538", "covariance-weight rule", "any size"),
+    Row("stare", further.stare, "arXiv 2606.19236", "surprisal-gate rule", "1.5B to 32B", "stare.up"),
+    Row("clip_b", further.clip_b, "arXiv 2602.03392", "batch-score rule", "mu 2 to 3", "clip_b.mu"),
+    Row("clip_v", further.clip_v, "arXiv 2602.03392", "vocabulary-score rule", "mu 7.5 to 8.5", "clip_v.mu"),
+    Row("a3po", further.a3po, "arXiv 2512.21625", "polarity-shape rule", "share 0.2, scale 2", "a3po.scale"),
+    Row("repo", further.repo, "arXiv 2603.11682", "centred-shape rule", "beta not confirmed", "repo.beta"),
+    Row("sampled_entropy", further.sampled_entropy, "Williams 1991", "entropy rule", "any size", "sampled_entropy.c"),
+    Row(
+        "reference_ratio",
+        further.reference_ratio,
+        "arXiv 2402.03300",
+        "coefficient rule",
+        "any size",
+        "reference_ratio.beta",
+    ),
+    Row("soft_return", further.soft_return, "Ziebart 2010", "soft-return rule", "any size", "soft_return.c"),
+    Row("gtpo", further.gtpo_row, "arXiv 2508.04349", "token-reward rule", "weights not confirmed", "gtpo.bonus"),
+    Row("grpo_s", further.grpo_s, "arXiv 2508.04349", "response-reward rule", "weights not confirmed", "grpo_s.bonus"),
 )
 METHODS = {row.name: row for row in ROWS}

@@ -46,6 +46,7 @@ def stream(rollout: Rollout, advantage: Tensor, seed: int) -> Tokens:
         group=group,
         position=position,
         key=keys(seed, rollout.step, group, sample, position),
+        old_entropy=entropy,
     )
 
 

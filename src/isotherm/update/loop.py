@@ -179,4 +179,4 @@ def mini_batches(kept: Rollout, tokens: Tokens, updates: int, seed: int) -> Iter
 
 
 def wants_reference(method: Method) -> bool:
-    return any(needs_reference(penalty.cost) for penalty in method.penalties)
+    return any(map(needs_reference, (*method.on_batch, *(penalty.cost for penalty in method.penalties))))

@@ -43,7 +43,8 @@ class Outcome(NamedTuple):
 def with_scores(tokens: Tokens, scores: Scores, fresh: bool) -> Tokens:
     """The same tokens under the current policy."""
     now = dataclasses.replace(tokens, logprob=scores.logprob, entropy=scores.entropy, s2=scores.s2, s2l=scores.s2l)
-    return dataclasses.replace(now, old_logprob=scores.logprob.detach()) if fresh else now
+    old = {"old_logprob": scores.logprob.detach(), "old_entropy": scores.entropy.detach()}
+    return dataclasses.replace(now, **old) if fresh else now
 
 
 class Gradient(NamedTuple):
@@ -70,7 +71,7 @@ def gradient(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rul
 
 def under_current(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule) -> Tokens | None:
     """The tokens to decide on over the whole mini-batch; None where its only forward pass will do for both."""
-    if rule.statistics != "current" or not method.needs_current:
+    if not (method.needs_current and (rule.statistics == "current" or method.always_current)):
         return tokens
     if rule.micro_batch == 0 or rule.micro_batch >= len(batch.length):
         return None
