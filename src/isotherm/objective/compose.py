@@ -7,8 +7,8 @@ import difflib
 from typing import Any
 
 from isotherm.errors import UserError
-from isotherm.objective.method import Method
-from isotherm.objective.published import METHODS, Row, Slots
+from isotherm.objective.method import Method, Slots
+from isotherm.objective.published import METHODS, Row
 
 SINGLE = {
     "advantage": "group advantages",

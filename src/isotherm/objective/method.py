@@ -20,6 +20,8 @@ from isotherm.objective.normalizers import token_mean
 from isotherm.objective.surrogates import ppo_clip
 from isotherm.records import Tokens
 
+Slots = dict[str, Any]  # those that a term of an expression fills, by the name of Method's field
+
 
 @dataclass(frozen=True)
 class Penalty:

@@ -1,18 +1,15 @@
-"""Rows of the table of methods, continued: clips, weights and shapes."""
+"""Clips, weights and shapes of 2025 and 2026."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from isotherm.advantages import estimators
 from isotherm.objective import normalizers, surrogates
 from isotherm.objective.bounds import above, at_least, at_most, below, one_of
 from isotherm.objective.factors import Part
 from isotherm.objective.interventions import clips, gtpo, reweighting, shapes
-from isotherm.objective.method import Control
-
-Slots = dict[str, Any]
+from isotherm.objective.method import Control, Slots
 
 
 def cispo(high: float = 4.0) -> Slots:
