@@ -58,7 +58,7 @@ def build(a: argparse.Namespace) -> tuple[Trainer, precision.Precision]:
     )  # fmt: skip
     lines = (a.model / "prompts.txt").read_text().splitlines()
     rows = [Problem(family="file", level=0, key=line, prompt=line, data={"answer": "0"}) for line in lines]
-    state = {"step": 0, "next_problem": 0, "control": {}}
+    state = {"step": 0, "next_problem": 0, "controls": {}}
     trainer = Hashed(config, method(config.method), policy, optimizer, Source((), 0, rows), None, state)
     trainer.signal = a.signal
     return trainer, chosen

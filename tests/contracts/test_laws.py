@@ -164,13 +164,13 @@ def test_a_method_travels_as_text_and_as_pickle(expression):
         assert torch.equal(slope_a, slope_b)
         columns = {"length": torch.arange(1, 6), "likelihood": -torch.arange(5.0)}
         assert torch.equal(*(estimate(m.advantage, reward, group, **columns) for m in (chosen, twin)))
-        assert (twin.control and twin.control.knob) == (chosen.control and chosen.control.knob)
+        assert [c.knob for c in twin.controls] == [c.knob for c in chosen.controls]
 
 
-@pytest.mark.parametrize("expression", [e for e in EXPRESSIONS if method(e).control])
+@pytest.mark.parametrize("expression", [e for e in EXPRESSIONS if method(e).controls])
 def test_the_state_of_a_control_travels_as_json_and_moves_its_knob(expression):
     tokens, chosen = batch(9), method(expression)
-    control = chosen.control
+    control = chosen.controls[0]
     states = [control.init(), control.init()]  # of a run whose entropy is high, and of one whose entropy is low
     for _ in range(50):
         states = [control.update(s, Measured(9, 10, h)) for s, h in zip(states, (5.0, 0.01), strict=True)]
@@ -181,12 +181,14 @@ def test_the_state_of_a_control_travels_as_json_and_moves_its_knob(expression):
     assert relative(slope_a, slope_b) > 1e-3
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.knob], ids=lambda row: row.name)
-def test_the_knob_of_a_row_turns(row):
-    tokens, chosen = batch(13), method(row.name)
+@pytest.mark.parametrize(("row", "knob"), [(row.name, knob) for row in ROWS for knob in row.knobs])
+def test_the_knob_of_a_row_turns(row, knob):
+    tokens, chosen = batch(13), method(row)
     low = {name: 0.2 * getattr(tokens, name) for name in ("entropy", "old_entropy")}  # for what acts below a target
     tokens = dataclasses.replace(tokens, **low)
-    (_, slope_a), (_, slope_b) = both(tokens, chosen.with_knob(row.knob, 0.05), chosen.with_knob(row.knob, 0.9))
+    (_, slope_a), (_, slope_b) = both(
+        tokens, chosen.with_knob(knob.name, knob.least), chosen.with_knob(knob.name, knob.most)
+    )
     assert relative(slope_a, slope_b) > 1e-6
 
 

@@ -21,7 +21,7 @@ def test_terms_fill_their_slots_and_leave_the_others_at_grpo():
     assert m.normalizer is normalizers.sequence_mean
     assert [w.keywords for w in m.weights] == [{"pos": 0.5, "neg": 1.0}]
     assert m.penalties[0].coefficient.keywords == {"c": 1.0}
-    assert m.control is None
+    assert m.controls == ()
     assert m.shape == ()
 
 
@@ -81,7 +81,7 @@ MISTAKES = {
     "par(pos=0.5)": "pos=0.5 goes with schedule=none only",
     "clip_higher + clip_higher": "clip_higher and clip_higher are both surrogates",
     "dr_grpo + sequence_mean": "dr_grpo and sequence_mean are both normalizers",
-    "par + par": "par and par are both controls",
+    "par + par": "par and par both move the knob par.pos",
 }
 
 

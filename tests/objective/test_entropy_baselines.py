@@ -70,5 +70,5 @@ def test_the_bonus_has_bounds():
 
 def test_the_knob_is_the_bonus_alone():
     chosen = method("adaptive_bonus + reference_kl(c=0.3)")
-    moved = chosen.with_knob(chosen.control.knob, 0.002)
+    moved = chosen.with_knob(chosen.controls[0].knob, 0.002)
     assert [p.coefficient.keywords["c"] for p in moved.penalties] == [0.002, 0.3]

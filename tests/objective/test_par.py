@@ -14,7 +14,7 @@ from isotherm.tokens.draws import keys
 
 def run(expression, steps, entropies=None):
     """lambda in force at each step of a run."""
-    control = method(expression).control
+    (control,) = method(expression).controls
     state, values = control.init(), []
     for step in range(1, steps + 1):
         values.append(state["value"])

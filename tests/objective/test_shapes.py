@@ -8,7 +8,7 @@ from contracts.streams import batch
 from isotherm.objective.compose import method
 from isotherm.objective.interventions.shapes import a3po, reference_ratio, repo, sampled_entropy, soft_return
 from isotherm.objective.method import Measured
-from isotherm.objective.penalties import needs_reference, reference_kl
+from isotherm.objective.penalties import divergence, needs_reference
 
 
 def stream(lengths=(6,), **columns):
@@ -22,11 +22,11 @@ def test_a3po_scales_rare_right_and_sure_wrong_tokens():
 
 
 def test_the_scale_of_a3po_decays_to_1():
-    control = method("a3po(scale=3.0)").control
+    (control,) = method("a3po(scale=3.0)").controls
     assert control.start == 3
     values = [control.update({"value": 0.0}, Measured(step, 4, 0.5))["value"] for step in (1, 2, 4, 5)]
     assert values == pytest.approx([2.5, 2, 1, 1])
-    assert method("a3po(schedule=none)").control is None
+    assert not method("a3po(schedule=none)").controls
     assert method("a3po").with_knob("a3po.scale", 1.5).shape[0].keywords["scale"] == 1.5
 
 
@@ -65,7 +65,7 @@ def test_the_reference_ratio_has_the_gradient_of_minus_the_kl_on_average():
 def test_a_shape_can_ask_for_the_reference():
     (shape,) = method("reference_ratio").shape
     assert needs_reference(shape)
-    assert needs_reference(reference_kl)
+    assert needs_reference(divergence)
     assert not needs_reference(repo)
     with pytest.raises(ValueError, match="reference"):
         reference_ratio(dataclasses.replace(batch(), ref_logprob=None), batch().advantage, beta=1.0)

@@ -14,18 +14,18 @@ SINGLE = {
     "advantage": "group advantages",
     "surrogate": "surrogates",
     "normalizer": "normalizers",
-    "control": "controls",
 }
+SEVERAL = ("shape", "weights", "penalties", "controls")
 
 
 def method(expression: str) -> Method:
     """The method that an expression names; slots that no term fills are those of GRPO."""
     terms = [(row, build(row, arguments)) for row, arguments in parse(expression)]
-    slots: Slots = {"shape": (), "weights": (), "penalties": ()}
+    slots: Slots = dict.fromkeys(SEVERAL, ())
     owner: dict[str, str] = {}
     for row, filled in terms:
         for name, value in filled.items():
-            if name in ("shape", "weights", "penalties"):
+            if name in SEVERAL:
                 slots[name] += value
             elif name == "default_surrogate":
                 continue
@@ -35,7 +35,19 @@ def method(expression: str) -> Method:
                 slots[name], owner[name] = value, row.name
     if "surrogate" not in slots:
         slots |= default_surrogate(terms)
+    refuse_two_on_one_knob(terms)
     return Method(name=expression.strip(), **slots)
+
+
+def refuse_two_on_one_knob(terms: list[tuple[Row, Slots]]) -> None:
+    """Two controls of one knob undo each other, and a knob turns every part of its name."""
+    owner: dict[str, str] = {}
+    for row, filled in terms:
+        for control in filled.get("controls", ()):
+            if control.knob in owner:
+                both = f"{owner[control.knob]} and {row.name}"
+                raise UserError(f"{both} both move the knob {control.knob}; a knob has one control.")
+            owner[control.knob] = row.name
 
 
 def inert(expression: str, updates: int) -> list[str]:

@@ -33,7 +33,7 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Control:
-    """Moves one knob between steps. `update(state, measured) -> state`; the knob takes state["value"]."""
+    """Moves one knob after every step. `update(state, measured) -> state`; the knob takes state["value"]."""
 
     knob: str  # part.parameter, e.g. "par.pos"
     start: float
@@ -53,7 +53,7 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """Every slot has an identity: no shape, no weights, no penalties, no control, the plain token mean."""
+    """Every slot has an identity: no shape, no weights, no penalties, no controls, the plain token mean."""
 
     name: str = "grpo"
     advantage: Part = grpo  # (reward, group) -> [responses]
@@ -62,7 +62,7 @@ class Method:
     surrogate: Part = field(default=functools.partial(ppo_clip, low=0.2, high=0.2))  # (tokens, advantage) -> f(r, A)
     penalties: tuple[Penalty, ...] = ()
     normalizer: Part = token_mean  # tokens -> N
-    control: Control | None = None
+    controls: tuple[Control, ...] = ()
 
     @property
     def on_batch(self) -> tuple[Part, ...]:

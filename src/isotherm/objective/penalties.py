@@ -9,8 +9,13 @@ from isotherm.objective.factors import Part, bare, reads
 from isotherm.records import Tokens
 
 
-def everywhere(tokens: Tokens, *, c: float) -> Tensor:
-    """The coefficient c on every token."""
+def entropy_bonus(tokens: Tokens, *, c: float) -> Tensor:
+    """The coefficient c of -H on every token."""
+    return torch.full_like(tokens.advantage, c)
+
+
+def reference_kl(tokens: Tokens, *, c: float) -> Tensor:
+    """The coefficient c of KL(pi | pi_ref) on every token."""
     return torch.full_like(tokens.advantage, c)
 
 
@@ -21,7 +26,7 @@ def negative_entropy(tokens: Tokens) -> Tensor:
 
 
 @reads("probability")
-def reference_kl(tokens: Tokens, *, estimator: str = "k3") -> Tensor:
+def divergence(tokens: Tokens, *, estimator: str = "k3") -> Tensor:
     """KL(pi | pi_ref) from one sample, with x = log pi_ref - log pi (Schulman 2020).
 
     k1 = -x, k2 = x^2 / 2, k3 = e^x - 1 - x (k3 in GRPO, arXiv 2402.03300, eq. 4); x is held within +-20.
@@ -33,7 +38,7 @@ def reference_kl(tokens: Tokens, *, estimator: str = "k3") -> Tensor:
     return costs[estimator]()
 
 
-reference_kl.reads_reference = True  # pyright: ignore[reportFunctionMemberAccess]
+divergence.reads_reference = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def needs_reference(part: Part) -> bool:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from isotherm.objective.knobs import KNOBS, Knob
 from isotherm.objective.method import Slots
 from isotherm.objective.rows import baselines, basic, controls, entropy, further
 
@@ -19,12 +20,16 @@ class Row:
     paper: str
     equation: str
     setting: str
-    knob: str = ""
+    knob: str = ""  # "part.parameter", several apart by ", "; see knobs.py
     needs_updates: bool = False  # changes nothing when each rollout is used for a single update
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(self.build).parameters)
+
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        return tuple(KNOBS[name] for name in self.knob.split(", ") if name)
 
     @property
     def summary(self) -> str:
@@ -43,9 +48,11 @@ ROWS = (
     Row("sequence_mean", basic.sequence_mean, "arXiv 2402.03300", "eq. 3", "any size"),
     Row("ppo_clip", basic.ppo_clip, "arXiv 1707.06347", "eq. 7", "any size", "ppo_clip.high", needs_updates=True),
     Row("clip_higher", basic.clip_higher, DAPO, "eq. 10", "32B", "ppo_clip.high", needs_updates=True),
-    Row("entropy_bonus", basic.entropy_bonus, "arXiv 1602.01783", "sec. 4", "7B: 1e-4 to 1e-2 tried", "everywhere.c"),
-    Row("reference_kl", basic.reference_kl, "arXiv 2402.03300", "eq. 4", "7B: 1e-3 to 1e-1 tried", "everywhere.c"),
-    Row("par", entropy.par_row, PAR, "entropy-guided schedule", "7B, 8B: target 0.2, delta 0.05", "par.pos"),
+    Row(
+        "entropy_bonus", basic.entropy_bonus, "arXiv 1602.01783", "sec. 4", "7B: 1e-4 to 1e-2 tried", "entropy_bonus.c"
+    ),
+    Row("reference_kl", basic.reference_kl, "arXiv 2402.03300", "eq. 4", "7B: 1e-3 to 1e-1 tried", "reference_kl.c"),
+    Row("par", entropy.par_row, PAR, "entropy-guided schedule", "7B, 8B: target 0.2, delta 0.05", "par.pos, par.neg"),
     Row("clip_cov", entropy.clip_cov, ENTROPY_MECHANISM, "eq. 10, 11", "7B, 32B: ratio 2e-4, window 1 to 5"),
     Row(
         "kl_cov",

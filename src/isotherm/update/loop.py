@@ -40,7 +40,7 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     source: Source
     reference: Policy | None
-    state: dict[str, Any]  # step, next_problem, control: JSON, part of every checkpoint
+    state: dict[str, Any]  # step, next_problem, controls: JSON, part of every checkpoint
     rules: bool = False
 
     def step(self, clock: Clock) -> tuple[dict[str, Any], Rollout]:
@@ -49,7 +49,8 @@ class Trainer:
         method = self.method_now()
         with clock("sample"):
             rollout, refills = self.sample(step)
-        row = {"step": step, **rollout_metrics(rollout), "signal/refills": refills, **self.knob()}
+        row = {"step": step, **rollout_metrics(rollout), "signal/refills": refills}
+        row |= {f"knob/{name}": value for name, value in self.knobs().items()}
         row["update/lr"] = self.set_learning_rate(step)
         outcomes: list[Outcome] = []
         skipped = 0
@@ -137,19 +138,21 @@ class Trainer:
         """With one update per rollout, the forward pass of the update is the scoring pass."""
         return self.config.updates == 1 and self.config.statistics == "current"
 
-    def method_now(self) -> Method:
-        control = self.method.control
-        return self.method if control is None else self.method.with_knob(control.knob, self.state["control"]["value"])
+    def knobs(self) -> dict[str, float]:
+        """The value of every knob that is moved."""
+        return {name: state["value"] for name, state in self.state["controls"].items()}
 
-    def knob(self) -> dict[str, float]:
-        control = self.method.control
-        return {} if control is None else {f"knob/{control.knob}": self.state["control"]["value"]}
+    def method_now(self) -> Method:
+        method = self.method
+        for name, value in self.knobs().items():
+            method = method.with_knob(name, value)
+        return method
 
     def advance(self, step: int, entropy: float) -> None:
         self.state["step"] = step
-        if self.method.control is not None:
-            measured = Measured(step, self.config.steps, entropy)
-            self.state["control"] = self.method.control.update(self.state["control"], measured)
+        measured, states = Measured(step, self.config.steps, entropy), self.state["controls"]
+        for control in self.method.controls:
+            states[control.knob] = control.update(states[control.knob], measured)
 
     def rule(self) -> Rule:
         c = self.config

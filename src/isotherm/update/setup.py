@@ -31,7 +31,7 @@ def prepare(config: Config) -> None:
     check_model(config.model)
     if config.reference:
         check_model(config.reference)
-    if chosen.control is not None and config.steps < 2:
+    if chosen.controls and config.steps < 2:
         raise UserError(f"The method {config.method!r} moves its knob between steps, so steps must be at least 2.")
     if config.mismatch_cap and config.scored_by == "sampler" and config.updates > 1:
         raise UserError("mismatch_cap corrects the sampler by the trainer's numbers, so it needs scored_by = trainer.")

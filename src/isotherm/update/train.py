@@ -117,7 +117,7 @@ def build(config: Config, folder: RunFolder, settings: precision.Precision, say:
     reference = None
     if wants_reference(chosen):
         reference = load_policy(config.reference or config.model, settings.compute, config.device)
-    state: dict[str, Any] = {"step": 0, "next_problem": 0, "control": chosen.control.init() if chosen.control else {}}
+    state: dict[str, Any] = {"step": 0, "next_problem": 0, "controls": {c.knob: c.init() for c in chosen.controls}}
     size = 0
     if found:
         saved = checkpoint.load_state(found.path)

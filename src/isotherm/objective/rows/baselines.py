@@ -51,7 +51,7 @@ def adaptive_bonus(target: float = 0.2, delta: float = 1e-4, most: float = 0.005
     at_least(0, target=target, delta=delta, most=most)
     update = partial(adaptive_entropy.raise_while_low, target=target, delta=delta, most=most)
     cost = Penalty(penalties.negative_entropy, partial(adaptive_entropy.adaptive_entropy, c=0.0))
-    return {"penalties": (cost,), "control": Control(knob="adaptive_entropy.c", start=0.0, update=update)}
+    return {"penalties": (cost,), "controls": (Control(knob="adaptive_entropy.c", start=0.0, update=update),)}
 
 
 def opo() -> Slots:

@@ -58,11 +58,11 @@ def sequence_mean() -> Slots:
 
 def entropy_bonus(c: float = 1e-3) -> Slots:
     """Adds -c H to the loss."""
-    return {"penalties": (Penalty(penalties.negative_entropy, partial(penalties.everywhere, c=c)),)}
+    return {"penalties": (Penalty(penalties.negative_entropy, partial(penalties.entropy_bonus, c=c)),)}
 
 
 def reference_kl(c: float = 1e-3, estimator: str = "k3") -> Slots:
     """Adds c KL(pi | pi_ref) to the loss; the reference is the starting model unless another is named."""
     one_of(("k1", "k2", "k3"), estimator=estimator)
-    cost = partial(penalties.reference_kl, estimator=estimator)
-    return {"penalties": (Penalty(cost, partial(penalties.everywhere, c=c)),)}
+    cost = partial(penalties.divergence, estimator=estimator)
+    return {"penalties": (Penalty(cost, partial(penalties.reference_kl, c=c)),)}

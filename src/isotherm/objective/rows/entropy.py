@@ -33,7 +33,7 @@ def par_row(pos: float = 1.0, neg: float = 1.0, schedule: str = "guided", target
     if schedule == "none":
         return {"weights": (partial(par.par, pos=pos, neg=neg),)}
     control = Control(knob="par.pos", start=0.0, update=updates[schedule])
-    return {"weights": (partial(par.par, pos=0.0, neg=neg),), "control": control}
+    return {"weights": (partial(par.par, pos=0.0, neg=neg),), "controls": (control,)}
 
 
 def clip_cov(ratio: float = 2e-4, low: float = 1.0, high: float = 5.0) -> Slots:

@@ -109,7 +109,7 @@ def a3po(scale: float = 2.0, share: float = 0.2, schedule: str = "linear") -> Sl
     one_of(("linear", "none"), schedule=schedule)
     slots: Slots = {"shape": (partial(shapes.a3po, scale=scale, share=share),)}
     control = Control(knob="a3po.scale", start=scale, update=partial(shapes.decay, start=scale))
-    return slots | ({} if schedule == "none" else {"control": control})
+    return slots | ({} if schedule == "none" else {"controls": (control,)})
 
 
 def repo(beta: float = 1e-2) -> Slots:
