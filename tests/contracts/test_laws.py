@@ -177,7 +177,9 @@ def test_the_state_of_a_control_travels_as_json_and_moves_its_knob(expression):
     state = max(states, key=lambda s: s["value"])
     assert json.loads(json.dumps(state)) == state
     assert state["value"] != control.start
-    (_, slope_a), (_, slope_b) = both(tokens, chosen, chosen.with_knob(control.knob, state["value"]))
+    (_, slope_a), (_, slope_b) = both(
+        tokens, *(chosen.with_knob(control.knob, v) for v in (control.start, state["value"]))
+    )
     assert relative(slope_a, slope_b) > 1e-3
 
 

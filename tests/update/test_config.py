@@ -52,6 +52,8 @@ def wrong(name: str) -> st.SearchStrategy[Any]:
         return NO_FLOAT | beyond(name)
     if typing.get_origin(kind) is tuple:
         return st.sampled_from([None, 4, 1.5, {"a": 1}, ["x"], "x,y", [None], [[1]], [0], [-1], [math.nan], [1.5]])
+    if name == "hold_entropy":  # a number is a line
+        return NO_TEXT.filter(lambda value: isinstance(value, bool) or not isinstance(value, (int, float)))
     return NO_TEXT | st.sampled_from(["nonsense", "Float32"]) if choices else NO_TEXT
 
 

@@ -97,6 +97,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("method/touched", "share", "mean over tokens", "Share of tokens whose weight or penalty was changed."),
     Metric("method/clamped", "share", "mean over tokens", "Share of the log-ratios clamped at -20 or 20."),
     Metric("method/covariance", "nats", "covariance over tokens", "Covariance of log pi and the advantage."),
+    Metric("hold/line", "nats per token", "value in the step", "The entropy that the thermostat aims at."),
+    Metric("hold/error", "nats per token", "value in the step", "entropy/exact minus hold/line."),
     Metric("knob/{name}", "setting", "value used in the step", "Value of the method's control {name}."),
     Metric(
         "eval/trained/pass@{k}",

@@ -44,11 +44,14 @@ class Control:
 
 
 class Measured(NamedTuple):
-    """What a control may look at, after `step` of `steps`."""
+    """What a control may look at, in `step` of `steps`. Noise, change and size are there for the thermostat."""
 
     step: int
     steps: int
     entropy: float
+    noise: float = 0.0  # standard error of the entropy
+    change: Callable[[dict[str, float]], float] = lambda _: 0.0  # knobs -> first-order change of H in this step
+    size: float = 0.0  # of the changes of the single tokens, without their signs, in the units of `change`
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,14 @@ class Method:
             surrogate=swap(self.surrogate),
             penalties=penalties,
         )
+
+
+def knob_value(method: Method, knob: str) -> float | None:
+    """The value of a hyper-parameter, None where the method has no part of that name."""
+    name, parameter = knob.split(".")
+    parts = (*method.on_batch, method.surrogate, *(p.cost for p in method.penalties))
+    found = [p.keywords[parameter] for p in parts if bare(p).__name__ == name and isinstance(p, functools.partial)]
+    return float(found[0]) if found else None
 
 
 def set_knob(part: Part, *, knob: str, value: float) -> Part:

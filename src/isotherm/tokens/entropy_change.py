@@ -59,3 +59,12 @@ def quadrants(tokens: Tokens, boundary: str = "exact") -> Tensor:
     positive, negative = torch.where(high, 1, 2), torch.where(high, 4, 3)
     found = torch.where(tokens.advantage > 0, positive, negative)
     return torch.where(tokens.advantage == 0, 0, found)
+
+
+def of_entropy_slope(tokens: Tokens, e: Tensor, *, eta: float = 1.0, temperature: float = 1.0) -> Tensor:
+    """dH = (eta e / tau^2) pi (log pi + H)^2, with e = -d loss / d H of the token: one sample of the first order.
+
+    The push is z <- z + eta e dH/dz with dH/dz_v = -pi_v (log pi_v + H) / tau, so that dH is eta e / tau^2 times
+    sum_v pi_v^2 (log pi_v + H)^2, the mean under pi of what stands here.
+    """
+    return eta / temperature**2 * e * tokens.logprob.exp() * (tokens.logprob + tokens.entropy) ** 2

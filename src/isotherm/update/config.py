@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from isotherm.errors import UserError
+from isotherm.objective.lines import as_text
 
 
 def setting(
@@ -96,6 +97,16 @@ class Config:
         "objective",
         "the objective, e.g. 'grpo' or 'clip_higher + par(schedule=guided)'; `isotherm methods` lists them",
     )
+    hold_entropy: str = setting(
+        "",
+        "objective",
+        "hold the entropy on a line, in nats: 0.3, 'linear(start, 0.2)', 'cosine(0.5, 0.2)' or 'points(0.5, 0.3, 0.3)'",
+    )
+    hold_by: str = setting(
+        "",
+        "objective",
+        "the knob that holds it, or several in order: temperature, or e.g. par.neg; empty: the method's",
+    )
     statistics: str = setting(
         "current",
         "objective",
@@ -158,6 +169,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hold_entropy", as_text(self.hold_entropy, self.steps))
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, coerce(f.name, getattr(self, f.name)))
         check_together(self)

@@ -12,8 +12,10 @@ import torch
 
 from isotherm.advantages.responses import advantages
 from isotherm.advantages.signal import has_signal, reward, soft_overlong
+from isotherm.objective.knobs import TEMPERATURE
 from isotherm.objective.method import Measured, Method
 from isotherm.objective.penalties import needs_reference
+from isotherm.objective.thermostat import Thermostat
 from isotherm.policy.model import Policy
 from isotherm.records import Rollout, Tokens
 from isotherm.rollout import store
@@ -25,6 +27,7 @@ from isotherm.tokens.stream import stream
 from isotherm.update.clock import Clock
 from isotherm.update.config import Config
 from isotherm.update.finite import NonFinite, require_finite
+from isotherm.update.hold import measured
 from isotherm.update.metrics import rollout_metrics, update_metrics
 from isotherm.update.scoring import score_all
 from isotherm.update.step import Outcome, Rule, optimizer_step, with_scores
@@ -42,27 +45,28 @@ class Trainer:
     reference: Policy | None
     state: dict[str, Any]  # step, next_problem, controls: JSON, part of every checkpoint
     rules: bool = False
+    thermostat: Thermostat | None = None
 
     def step(self, clock: Clock) -> tuple[dict[str, Any], Rollout]:
         """One rollout and its updates; returns the row of metrics and the rollout."""
         step, config = self.state["step"] + 1, self.config
-        method = self.method_now()
+        temperature = self.temperature
         with clock("sample"):
             rollout, refills = self.sample(step)
         row = {"step": step, **rollout_metrics(rollout), "signal/refills": refills}
-        row |= {f"knob/{name}": value for name, value in self.knobs().items()}
         row["update/lr"] = self.set_learning_rate(step)
         outcomes: list[Outcome] = []
-        skipped = 0
+        rule, skipped = self.rule(temperature), 0
         try:
             sampled = {"sampler_log_prob": rollout.logprob, "sampler_entropy": rollout.entropy}
             require_finite(reward=rollout.reward, **sampled, sampler_moments=rollout.s2)
             with clock("score"):
-                kept, tokens = self.prepare(rollout, method)
+                kept, tokens = self.prepare(rollout, temperature)
+                method = self.hold(rollout, tokens, temperature)
             with clock("update"):
                 for batch, part in mini_batches(kept, tokens, config.updates, config.seed):
                     try:
-                        outcomes.append(optimizer_step(self.policy, self.optimizer, batch, part, method, self.rule()))
+                        outcomes.append(optimizer_step(self.policy, self.optimizer, batch, part, method, rule))
                     except NonFinite:
                         if config.nonfinite == "stop":
                             raise
@@ -72,7 +76,7 @@ class Trainer:
                 raise
             skipped += 1
         self.require_finite_weights()
-        row |= update_metrics(outcomes, skipped)
+        row |= update_metrics(outcomes, skipped) | self.controlled(temperature, row["entropy/exact"])
         self.advance(step, row["entropy/exact"])
         return row, rollout
 
@@ -101,7 +105,7 @@ class Trainer:
         c = self.config
         problems = self.source.problems(self.state["next_problem"], count)
         self.state["next_problem"] += count
-        rule = Sampling(c.max_new, c.temperature, c.top_p, c.top_k)
+        rule = Sampling(c.max_new, self.temperature, c.top_p, c.top_k)
         seed = int(keys(c.seed, round_number)) if round_number else c.seed
         return self.reward(collect(self.policy, problems, c.group, rule, seed=seed, step=step, rules=self.rules))
 
@@ -111,10 +115,10 @@ class Trainer:
             value += soft_overlong(rollout.length, self.config.max_new, self.config.overlong_buffer)
         return dataclasses.replace(rollout, reward=value)
 
-    def prepare(self, rollout: Rollout, method: Method) -> tuple[Rollout, Tokens]:
+    def prepare(self, rollout: Rollout, temperature: float) -> tuple[Rollout, Tokens]:
         """The rows that are trained on, and their tokens as the policy scores them before any update."""
         c = self.config
-        advantage = advantages(method.advantage, rollout)
+        advantage = advantages(self.method.advantage, rollout)
         require_finite(advantage=advantage)
         keep = np.ones(len(rollout.length), bool) if c.signal == "keep" else has_signal(rollout)
         if c.overlong == "mask":
@@ -122,15 +126,15 @@ class Trainer:
         kept = rollout.rows(keep)
         tokens = stream(kept, advantage[torch.from_numpy(keep)], c.seed)
         if not len(tokens) or self.fresh or c.scored_by == "sampler":
-            return kept, self.with_reference(kept, tokens)
-        scores = score_all(self.policy, kept, c.micro_batch, c.temperature)
+            return kept, self.with_reference(kept, tokens, temperature)
+        scores = score_all(self.policy, kept, c.micro_batch, temperature)
         require_finite(scored_log_prob=scores.logprob, scored_entropy=scores.entropy)
-        return kept, self.with_reference(kept, with_scores(tokens, scores, fresh=True))
+        return kept, self.with_reference(kept, with_scores(tokens, scores, fresh=True), temperature)
 
-    def with_reference(self, kept: Rollout, tokens: Tokens) -> Tokens:
+    def with_reference(self, kept: Rollout, tokens: Tokens, temperature: float) -> Tokens:
         if self.reference is None or not len(tokens):
             return tokens
-        scores = score_all(self.reference, kept, self.config.micro_batch, self.config.temperature)
+        scores = score_all(self.reference, kept, self.config.micro_batch, temperature)
         return dataclasses.replace(tokens, ref_logprob=scores.logprob)
 
     @property
@@ -140,7 +144,12 @@ class Trainer:
 
     def knobs(self) -> dict[str, float]:
         """The value of every knob that is moved."""
-        return {name: state["value"] for name, state in self.state["controls"].items()}
+        moved = {name: state["value"] for name, state in self.state["controls"].items()}
+        return moved | (self.state["thermostat"]["values"] if self.thermostat else {})
+
+    @property
+    def temperature(self) -> float:
+        return self.knobs().get(TEMPERATURE, self.config.temperature)
 
     def method_now(self) -> Method:
         method = self.method
@@ -148,15 +157,33 @@ class Trainer:
             method = method.with_knob(name, value)
         return method
 
+    def hold(self, rollout: Rollout, tokens: Tokens, temperature: float) -> Method:
+        """The method of this step, after the thermostat, where there is one, has turned its knobs."""
+        if self.thermostat:
+            seen = measured(self.config, self.method_now(), rollout, tokens, temperature)
+            self.state["thermostat"] = self.thermostat.update(self.state["thermostat"], seen)
+        return self.method_now()
+
+    def controlled(self, temperature: float, entropy: float) -> dict[str, float]:
+        """The knobs as they were in this step, and how far from the line the entropy was."""
+        knobs = self.knobs()
+        if TEMPERATURE in knobs:
+            knobs[TEMPERATURE] = temperature
+        row = {f"knob/{name}": value for name, value in knobs.items()}
+        if self.thermostat:
+            line = self.state["thermostat"]["line"]
+            row |= {"hold/line": line, "hold/error": entropy - line}
+        return row
+
     def advance(self, step: int, entropy: float) -> None:
         self.state["step"] = step
         measured, states = Measured(step, self.config.steps, entropy), self.state["controls"]
         for control in self.method.controls:
             states[control.knob] = control.update(states[control.knob], measured)
 
-    def rule(self) -> Rule:
+    def rule(self, temperature: float) -> Rule:
         c = self.config
-        return Rule(c.micro_batch, c.temperature, c.statistics, c.clip_grad, self.fresh, c.scored_by == "trainer")
+        return Rule(c.micro_batch, temperature, c.statistics, c.clip_grad, self.fresh, c.scored_by == "trainer")
 
     def set_learning_rate(self, step: int) -> float:
         lr = learning_rate(self.config, step)

@@ -18,6 +18,7 @@ from isotherm.update.config import Config, as_dict
 from isotherm.update.environment import describe
 from isotherm.update.evaluate import test_sets
 from isotherm.update.folder import RunFolder
+from isotherm.update.hold import thermostat
 
 FREE = ("out", "keep", "save_every", "sinks")  # settings that may differ when a run goes on
 
@@ -31,6 +32,7 @@ def prepare(config: Config) -> None:
     check_model(config.model)
     if config.reference:
         check_model(config.reference)
+    thermostat(config, chosen)
     if chosen.controls and config.steps < 2:
         raise UserError(f"The method {config.method!r} moves its knob between steps, so steps must be at least 2.")
     if config.mismatch_cap and config.scored_by == "sampler" and config.updates > 1:

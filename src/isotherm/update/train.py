@@ -29,6 +29,7 @@ from isotherm.update.config import Config
 from isotherm.update.evaluate import eval_metrics, evaluate, test_sets, trim
 from isotherm.update.finite import NonFinite
 from isotherm.update.folder import RunFolder
+from isotherm.update.hold import out_of_reach, thermostat
 from isotherm.update.loop import Trainer, wants_reference
 
 SHARE = 0.05  # of the time that automatic checkpoints may cost
@@ -83,6 +84,8 @@ def steps(trainer: Trainer, folder: RunFolder, say: Say, watch: Watch, stopped: 
         timing["tokens_per_second"] = timing["tokens"] / timing["seconds"]
         folder.log_timing(timing)
         watch(step, row, timing)
+        if sentence := out_of_reach(trainer.state["thermostat"]):
+            say(f"Step {step}: {sentence}")
         if stop and not last:
             raise Stopped(f"The run in {folder.path} was asked to stop and did so after step {step}, which is saved.")
 
@@ -117,7 +120,9 @@ def build(config: Config, folder: RunFolder, settings: precision.Precision, say:
     reference = None
     if wants_reference(chosen):
         reference = load_policy(config.reference or config.model, settings.compute, config.device)
+    chosen, held = thermostat(config, chosen)
     state: dict[str, Any] = {"step": 0, "next_problem": 0, "controls": {c.knob: c.init() for c in chosen.controls}}
+    state["thermostat"] = held.init() if held else {}
     size = 0
     if found:
         saved = checkpoint.load_state(found.path)
@@ -126,7 +131,7 @@ def build(config: Config, folder: RunFolder, settings: precision.Precision, say:
         say(f"Going on from step {found.step} in {folder.path}.")
     source = open_source(config.train, config.data, config.seed)
     rules = with_rules(config.rules, policy)
-    return Trainer(config, chosen, policy, optimizer, source, reference, state, rules), size
+    return Trainer(config, chosen, policy, optimizer, source, reference, state, rules, held), size
 
 
 def objective(config: Config) -> Method:

@@ -30,10 +30,10 @@ def par_row(pos: float = 1.0, neg: float = 1.0, schedule: str = "guided", target
         raise ValueError(f"the schedule {schedule} moves pos, so pos={pos:g} goes with schedule=none only")
     if begin >= 1:
         raise ValueError(f"begin must be below 1, not {begin:g}")
+    slots: Slots = {"weights": (partial(par.par, pos=pos, neg=neg),)}
     if schedule == "none":
-        return {"weights": (partial(par.par, pos=pos, neg=neg),)}
-    control = Control(knob="par.pos", start=0.0, update=updates[schedule])
-    return {"weights": (partial(par.par, pos=0.0, neg=neg),), "controls": (control,)}
+        return slots
+    return slots | {"controls": (Control(knob="par.pos", start=0.0, update=updates[schedule]),)}
 
 
 def clip_cov(ratio: float = 2e-4, low: float = 1.0, high: float = 5.0) -> Slots:

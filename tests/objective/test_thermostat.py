@@ -1,0 +1,119 @@
+"""The thermostat on plants of which everything is known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from isotherm.objective.knobs import KNOBS, TEMPERATURE, at_bound
+from isotherm.objective.lines import line
+from isotherm.objective.method import Measured
+from isotherm.objective.thermostat import Thermostat, correct, predict, tracking
+
+STEPS = 125
+
+
+def plant(thermostat, authority, *, fall=0.02, noise=0.01, seed=0, start=0.35):
+    """H falls by a share and rises by authority * place of the first knob, through a momentum of .66."""
+    draw, state = np.random.default_rng(seed), thermostat.init()
+    h, push, rows = start, 0.0, []
+    knob = thermostat.knobs[0]
+    for step in range(1, STEPS + 1):
+        seen = h + noise * draw.normal()
+
+        def change(values, h=h):
+            return -0.005 + 0.01 * knob.place(values[knob.name]) * h / start
+
+        state = thermostat.update(state, Measured(step, STEPS, seen, noise, change, size=0.02))
+        state = json.loads(json.dumps(state))
+        places = [k.place(state["values"][k.name]) for k in thermostat.knobs]
+        force = sum(a * p * k.direction for a, p, k in zip(authority, places, thermostat.knobs, strict=True))
+        push = 0.66 * push + 0.34 * (start * force - fall * h)
+        h = max(0.01, h + push)
+        rows.append((seen, state["line"], *state["values"].values(), state["stuck"]))
+    return np.array(rows).T
+
+
+@pytest.mark.parametrize("knob", ["entropy_bonus.c", "par.neg"])
+@pytest.mark.parametrize("authority", [0.03, 0.06, 0.12])
+@pytest.mark.parametrize("text", ["0.3", "linear(start, 0.2)", "cosine(start, 0.2)"])
+def test_the_line_is_held_although_the_gain_is_not_known(knob, authority, text):
+    errors, inside = [], []
+    for seed in range(4):
+        seen, aim, value, _ = plant(Thermostat(line(text), (KNOBS[knob],), (0.0,), 0.66), [authority], seed=seed)
+        errors.append(tracking(seen, aim)[STEPS // 10 :])
+        inside.append(np.mean([not at_bound(KNOBS[knob], v) for v in value[STEPS // 10 :]]))
+    assert np.mean(np.array(errors) < 0.05) > 0.85
+    assert np.mean(inside) > 0.8
+
+
+def test_out_of_reach_the_knob_stays_at_its_bound_and_comes_back_at_once():
+    """The line rises far above what the knob can do and comes back: nothing has wound up meanwhile."""
+    text = "points(0.3, 0.3, 0.9, 0.9, 0.25, 0.2, 0.15, 0.12, 0.1)"
+    held = Thermostat(line(text), (KNOBS["entropy_bonus.c"],), (0.0,), 0.66)
+    _, aim, value, stuck = plant(held, [0.025], noise=0.004)
+    assert (value[30:48] == KNOBS["entropy_bonus.c"].most).all()
+    assert stuck[48] >= 10
+    assert aim[60] < 0.35  # the line has crossed the entropy on its way down
+    assert (value[57:62] == 0).all()
+
+
+def test_what_the_first_knob_cannot_do_the_second_does():
+    both = (KNOBS["par.pos"], KNOBS["par.neg"])
+    alone, _, _, stuck_alone = plant(Thermostat(line("0.3"), both[:1], (1.0,), 0.66), [0.05], fall=0.06)
+    seen, aim, _, second, stuck = plant(Thermostat(line("0.3"), both, (1.0, 1.0), 0.66), [0.05, 0.08], fall=0.06)
+    assert tracking(seen, aim)[60:].mean() < 0.5 * tracking(alone, aim)[60:].mean()
+    assert second[60:].mean() > 1
+    assert stuck.max() < stuck_alone.max()
+
+
+def test_the_temperature_moves_the_entropy_itself():
+    """H of a softmax at temperature tau, the logits sharpening all the while."""
+    logits, knob = np.random.default_rng(0).normal(size=50), KNOBS[TEMPERATURE]
+    thermostat = Thermostat(line("linear(start, 2.5)"), (knob,), (1.0,), known=True)
+    state, tau, rows = thermostat.init(), 1.0, []
+    for step in range(1, STEPS + 1):
+        z = logits * (1 + 0.01 * step) / tau
+        log_pi = z - np.log(np.exp(z).sum())
+        h = -(np.exp(log_pi) * log_pi).sum()
+        spread = (np.exp(log_pi) * (log_pi + h) ** 2).sum()
+        now = tau
+
+        def change(values, spread=spread, now=now):
+            return spread * np.log(values[TEMPERATURE] / now)
+
+        state = thermostat.update(state, Measured(step, STEPS, h, 0.01, change, size=1.0))
+        rows.append((h, state["line"]))
+        tau = state["values"][TEMPERATURE]
+    seen, aim = np.array(rows).T
+    assert tracking(seen, aim)[STEPS // 10 :].max() < 0.02
+
+
+def test_the_filter_is_that_of_the_textbook():
+    """The posterior of (H, d, s) by the joint normal of state and measurement, conditioned."""
+    mean, root = np.array([0.3, -0.01, 2.0]), np.random.default_rng(0).normal(size=(3, 3))
+    cov = root @ root.T
+    moved, moved_cov = predict(mean, cov, 0.02)
+    assert moved == pytest.approx([0.3 - 0.01 + 2.0 * 0.02, -0.01, 2.0])
+    walk = np.diag(moved_cov - (f := np.array([[1, 1, 0.02], [0, 1, 0], [0, 0, 1]])) @ cov @ f.T)
+    assert (walk > 0).all()
+    precision = np.linalg.inv(moved_cov) + np.diag([1 / 0.1**2, 0, 0])
+    expected = np.linalg.inv(precision) @ (np.linalg.inv(moved_cov) @ moved + np.array([0.4 / 0.1**2, 0, 0]))
+    found, found_cov = correct(moved, moved_cov, 0.4, 0.1)
+    assert found == pytest.approx(expected)
+    assert found_cov == pytest.approx(np.linalg.inv(precision))
+
+
+def test_tracking_by_hand():
+    assert tracking([1.0, 1.2, 0.8], [1.0, 1.0, 1.0], window=2) == pytest.approx([0.1, 0.0])
+
+
+@pytest.mark.parametrize("h", [1e-9, 1e3])
+def test_extreme_measurements_leave_numbers(h):
+    held = Thermostat(line("0.3"), (KNOBS["par.pos"],), (1.0,), 0.66)
+    state = held.init()
+    for step in range(1, 30):
+        state = held.update(state, Measured(step, 29, h, 0.0, lambda _: 0.0, size=0.0))
+    assert np.isfinite([*state["mean"], state["push"], *state["values"].values()]).all()
