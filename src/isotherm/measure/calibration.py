@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 BINS = 10
 
 
-class Reliability(NamedTuple):
+@dataclass(frozen=True)
+class Reliability:
     """The reliability curve: accuracy against confidence, NaN in a bin without responses."""
 
     edges: np.ndarray  # [bins + 1], equally wide from 0 to 1

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 ORDER = 4  # n-grams of 1 to 4 tokens
 
 
-class Grams(NamedTuple):
+@dataclass(frozen=True)
+class Grams:
     """The n-grams of all responses for one n, each distinct one of a response once."""
 
     row: np.ndarray  # its response
@@ -20,8 +21,9 @@ class Grams(NamedTuple):
 
 def grams(ids: np.ndarray, length: np.ndarray, order: int = ORDER) -> Iterator[Grams]:
     """For n = 1 to `order`: the n-grams of the first `length[b]` tokens of each row."""
-    _, words = np.unique(ids, return_inverse=True)
-    words = code = words.reshape(ids.shape).astype(np.int64)
+    _, words = np.unique(ids, return_inverse=True)  # small numbers, so that no product below overflows
+    code: np.ndarray = words.reshape(ids.shape).astype(np.int64)
+    words = code
     size = int(words.max(initial=0)) + 1
     for n in range(1, order + 1):
         if n > 1:

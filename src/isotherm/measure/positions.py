@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 
-class Profile(NamedTuple):
+@dataclass(frozen=True)
+class Profile:
     """A mean for each place in the response, and how many tokens it is a mean over; NaN over none."""
 
     mean: np.ndarray
