@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from isotherm.measure.diversity import (
+    blocks,
     distinct_correct,
     duplicates,
     grams,
@@ -128,6 +129,18 @@ def test_the_number_of_ngrams():
 
 def test_the_nearest_length_of_two_is_the_shorter():
     assert nearest_length(np.array([5, 3, 7, 9]), np.zeros(4, int)).tolist() == [3, 5, 5, 7]
+
+
+@pytest.mark.parametrize("most", [1, 20, 10_000])
+def test_blocks_of_whole_problems_have_the_same_values(most):
+    ids, length, group = joined(drawn(5))
+    parts = blocks(length, group, most)
+    assert len(parts) == {1: 3, 20: 3, 10_000: 1}[most]
+    assert np.concatenate(parts).tolist() == list(range(len(group)))
+    found = [self_bleu(ids[rows], length[rows], group[rows]) for rows in parts]
+    assert np.array_equal(np.concatenate(found), self_bleu(ids, length, group))
+    shares = [ngram_diversity(ids[rows], length[rows], group[rows]) for rows in parts]
+    assert np.array_equal(np.concatenate(shares), ngram_diversity(ids, length, group))
 
 
 def test_rows_of_problems():

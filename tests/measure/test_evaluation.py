@@ -72,13 +72,12 @@ def test_ngrams_are_without_the_end_token():
 
 
 def test_ngrams_are_those_of_the_first_samples():
-    alike, other = rollout(["1+2+3"] * SAMPLES, SAMPLES), rollout(["2+3+1"] * 4, 4)
+    alike, other = rollout(["1+2+3"] * SAMPLES, SAMPLES), rollout(["2+3+1"], 1)
     both = join([alike, other])
     one = dataclasses.replace(both, group=np.zeros_like(both.group), sample=np.arange(len(both.texts)))
     assert Evaluation(one, forms(one)).measures()["self_bleu"] == 1
-    assert Evaluation(other, forms(other)).measures()["self_bleu"] == 1
-    fewer = one.rows(one.sample >= 4)
-    fewer = dataclasses.replace(fewer, sample=fewer.sample - 4)
+    fewer = one.rows(one.sample >= 1)
+    fewer = dataclasses.replace(fewer, sample=fewer.sample - 1)
     assert Evaluation(fewer, forms(fewer)).measures()["self_bleu"] < 1
 
 

@@ -106,6 +106,17 @@ def rows_of(group: np.ndarray) -> list[np.ndarray]:
     return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
 
 
+def blocks(length: np.ndarray, group: np.ndarray, most: int = 2**14) -> list[np.ndarray]:
+    """Rows of whole problems with about so many tokens together: sorting few n-grams at a time is quicker."""
+    found, tokens = [[]], 0
+    for rows in rows_of(group):
+        if found[-1] and tokens + length[rows].sum() > most:
+            found, tokens = [*found, []], 0
+        found[-1].append(rows)
+        tokens += length[rows].sum()
+    return [np.concatenate(rows) for rows in found]
+
+
 def mean_of_known(values: np.ndarray) -> np.ndarray:
     """Mean over the first axis without NaN; NaN where there is nothing else."""
     known = ~np.isnan(values)

@@ -116,9 +116,13 @@ class Evaluation:
         """n-gram diversity and Self-BLEU of the first `SAMPLES` responses to each problem, without end-of-text."""
         r = self.rollout.rows(self.rollout.sample < SAMPLES)
         length = r.length - r.finished
+        parts = [
+            (r.ids[rows, : length[rows].max()], length[rows], r.group[rows])
+            for rows in diversity.blocks(length, r.group)
+        ]
         return {
-            "ngram_diversity": mean(diversity.ngram_diversity(r.ids, length, r.group)),
-            "self_bleu": mean(diversity.self_bleu(r.ids, length, r.group)),
+            "ngram_diversity": mean(np.concatenate([diversity.ngram_diversity(*part) for part in parts])),
+            "self_bleu": mean(np.concatenate([diversity.self_bleu(*part) for part in parts])),
         }
 
 
