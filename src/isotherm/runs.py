@@ -88,6 +88,8 @@ class Run:
 
         path = self.file("eval", max(self.eval_steps, default=0) if step is None else step)
         rollout = store.load(path)
+        if not rollout.length.min(initial=len(rollout.length)):
+            raise UserError(f"{path} has no response, or one without a token: there is nothing to measure.")
         try:
             return Evaluation(rollout, forms(rollout))
         except (KeyError, TypeError, ValueError) as error:

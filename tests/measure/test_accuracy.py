@@ -54,6 +54,18 @@ def test_the_interval_covers_as_often_as_it_says(n, k, m, low, high):
     assert low <= covered <= high
 
 
+@pytest.mark.parametrize("k", [1, 4, 16])
+@pytest.mark.parametrize("shape", [(0.3, 0.7), (2, 2), (0.5, 5), (0.05, 0.2)])
+def test_the_interval_covers_in_simulations(k, shape):
+    """2000 evaluations of 32 problems, whose chances follow a Beta distribution, with 16 responses each."""
+    random = np.random.default_rng(0)
+    truth = 1 - np.prod([(shape[1] + i) / (sum(shape) + i) for i in range(k)])  # E (1 - p)^k
+    estimate = pass_at_k(16, np.arange(17), k)
+    counts = random.binomial(16, random.beta(*shape, (2000, 32)))
+    ends = np.array([interval(mean_over(estimate[c])) for c in counts])
+    assert 0.93 <= ((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean() <= 0.985
+
+
 def test_the_interval_of_coin_tosses_is_wilsons():
     """With one response to each problem it is Wilson's of m - 1 tosses, with Student's quantile."""
     mean = mean_over(np.array([1.0] * 3 + [0.0] * 7))

@@ -151,6 +151,17 @@ def test_a_run_hands_out_its_evaluation(run):
         run.area("y")
 
 
+def test_nothing_to_measure_is_a_sentence(run):
+    path = run.path / "rollouts" / "eval-000002.parquet"
+    store.save(path, rollout().rows(np.zeros(8, bool)))
+    with pytest.raises(UserError, match="nothing to measure"):
+        run.evaluation()
+    silent = dataclasses.replace(rollout(), length=np.array([0] + [2] * 7))
+    store.save(path, silent)
+    with pytest.raises(UserError, match="nothing to measure"):
+        run.evaluation()
+
+
 def test_problems_of_another_program_are_a_sentence(run):
     strange = rollout()
     strange.problems[0] = Problem("riddle", 1, "", "?", {})
