@@ -61,7 +61,7 @@ def test_the_interval_covers_in_simulations(k, shape):
     random = np.random.default_rng(0)
     truth = 1 - np.prod([(shape[1] + i) / (sum(shape) + i) for i in range(k)])  # E (1 - p)^k
     estimate = pass_at_k(16, np.arange(17), k)
-    counts = random.binomial(16, random.beta(*shape, (2000, 32)))
+    counts = random.binomial(16, random.beta(shape[0], shape[1], (2000, 32)))
     ends = np.array([interval(mean_over(estimate[c])) for c in counts])
     assert 0.92 <= ((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean() <= 0.99
 
