@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import isotherm
+from isotherm.measure.catalogue import describe
 from models import tiny_model
 
 SETTINGS: dict[str, Any] = {
@@ -54,6 +55,23 @@ def test_the_folder_can_be_loaded_again(run, config):
     assert again.rollouts(1).num_rows == 16
     assert again.eval_steps == [0, 2, 3]
     assert (run.path / "report.html").stat().st_size > 10_000
+
+
+def test_stored_evaluations_have_the_measures_that_were_logged(run):
+    logged = {name: values for name, values in run.metrics.items() if name.startswith("eval/")}
+    for row, step in ((0, 0), (2, 2), (3, 3)):
+        of = run.evaluation(step).for_family("chain")
+        for name, value in of.measures().items():
+            assert logged.get(f"eval/trained/{name}", np.full(4, np.nan))[row] == pytest.approx(value, nan_ok=True)
+    assert {f"eval/{side}/self_bleu" for side in ("trained", "held_out")} <= set(logged)
+    assert all(describe(name) for name in run.metrics)
+
+
+def test_without_stored_rollouts_the_beginning_of_evaluations_is_kept(config, tmp_path):
+    changes = {"steps": 1, "store_every": 0, "eval_samples": 6, "eval_k": (1,), "out": str(tmp_path / "run")}
+    run = isotherm.train(config, quiet=True, **changes)
+    assert run.eval_rollouts(1).num_rows == 2 * 2 * 4
+    assert not list(run.path.glob("rollouts/step-*"))
 
 
 def test_the_checkpoint_is_a_model(run, tmp_path):

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "policy": {"tasks", "tokens", "native"},
     "rollout": {"tasks", "policy", "tokens", "native"},
     "update": {"native", "tasks", "policy", "rollout", "tokens", "advantages", "objective", "measure"},
-    "runs": {"measure", "report"},
+    "runs": {"tasks", "rollout", "measure", "report"},
     "report": {"measure", "runs"},
 }
 EDGE = {"__init__", "__main__", "api", "cli", "demo", "show", "integrations"}

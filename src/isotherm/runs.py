@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import html
 import json
 import re
@@ -12,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isotherm.errors import UserError
+from isotherm.measure import curves
 
 if TYPE_CHECKING:
     import pyarrow
+
+    from isotherm.measure.evaluation import Evaluation
 
 
 class Run:
@@ -72,6 +76,41 @@ class Run:
         """The stored responses of the evaluation after a step; step 0 is before training."""
         return self.stored("eval", step, columns)
 
+    def evaluation(self, step: int | None = None) -> Evaluation:
+        """The stored responses of the evaluation after a step (by default the last), with all that is measured of them.
+
+        >>> run.evaluation(125).for_family("countdown").measures()["self_bleu"]  # doctest: +SKIP
+        >>> run.evaluation(125).reliability("vote").accuracy  # doctest: +SKIP
+        """
+        from isotherm.measure.evaluation import Evaluation
+        from isotherm.rollout import store
+        from isotherm.tasks.problems import forms
+
+        path = self.file("eval", max(self.eval_steps, default=0) if step is None else step)
+        rollout = store.load(path)
+        if not rollout.length.min(initial=len(rollout.length)):
+            raise UserError(f"{path} has no response, or one without a token: there is nothing to measure.")
+        try:
+            return Evaluation(rollout, forms(rollout))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"The problems in {path} are not those that Isotherm poses: {error!r}.") from None
+
+    def steps_to(self, name: str, threshold: float, *, falling: bool = False, window: int = 1) -> float:
+        """The first step at which the mean of the last `window` values reaches the threshold; NaN where none does."""
+        return curves.steps_to(self.metrics["step"], self.metric(name), threshold, falling=falling, window=window)
+
+    def area(self, name: str) -> float:
+        """Area under the metric's curve over the steps."""
+        return curves.area(self.metrics["step"], self.metric(name))
+
+    def metric(self, name: str) -> np.ndarray:
+        """The array of that name."""
+        if name not in self.metrics:
+            near = difflib.get_close_matches(name, self.metrics, n=3, cutoff=0.5)
+            hint = f"; near are {', '.join(near)}." if near else "."
+            raise UserError(f"{self.path} has no metric {name!r}: `isotherm metrics` lists what there is{hint}")
+        return self.metrics[name]
+
     @property
     def eval_steps(self) -> list[int]:
         """The steps whose evaluation is stored."""
@@ -80,11 +119,15 @@ class Run:
     def stored(self, kind: str, step: int, columns: list[str] | None) -> pyarrow.Table:
         import pyarrow.parquet
 
+        return pyarrow.parquet.read_table(self.file(kind, step), columns=columns)
+
+    def file(self, kind: str, step: int) -> Path:
+        """Where the stored responses of a step lie."""
         files = numbered(self.path / "rollouts", kind + r"-(\d+)\.parquet")
         if step not in files:
             have = f"it holds {len(files)}, from {min(files)} to {max(files)}" if files else "it holds none"
             raise UserError(f"{self.path} has no stored {kind} rollouts of step {step}; {have}.")
-        return pyarrow.parquet.read_table(files[step], columns=columns)
+        return files[step]
 
     def report(self, out: str | Path | None = None) -> Path:
         """Write the HTML page of this run, by default into its folder."""

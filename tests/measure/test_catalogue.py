@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from isotherm.measure.catalogue import METRICS, describe, table
+from isotherm.measure.catalogue import DERIVED, METRICS, describe, table
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.name)
 def test_every_row_is_found_by_a_concrete_name(metric):
-    name = metric.name.format(family="countdown", verdict="wrong", name="par/beta", k=16)
+    name = metric.name.format(family="countdown", verdict="wrong", name="par/beta", side="held_out", k=16)
     found = describe(name)
     assert found is not None
     assert found.name == name
@@ -37,4 +37,4 @@ def test_unknown_names_have_no_description(name):
 
 def test_table_shows_every_name():
     starts = {line.split("  ")[0] for line in table().splitlines()}
-    assert {m.name for m in METRICS} <= starts
+    assert {m.name for m in (*METRICS, *DERIVED)} <= starts

@@ -78,9 +78,10 @@ def test_is_well_formed_and_needs_no_network(text):
 
 def test_shows_every_figure_with_its_unit_and_definition(text):
     for title in ("Entropy", "Reward", "pass@1 in training", "pass@1 in evaluation", "pass@16 in evaluation",
-                  "pass@1 against entropy", "Response length", "Gradient norm", "Sampler mismatch"):  # fmt: skip
+                  "pass@1 against entropy", "Response length", "Gradient norm", "Sampler mismatch", "Reliability",
+                  "Entropy along the response"):  # fmt: skip
         assert f'<h3>{title} <span class="unit">' in text
-    assert text.count("<svg") == 9
+    assert text.count("<svg") == 11
     assert "Exact entropy of the full next-token distribution" in text
     assert "var(--run0)" in text
     assert "var(--run1)" in text

@@ -212,3 +212,8 @@ def test_a_token_without_probability_is_never_drawn(u: float) -> None:
     assert ended == int(drawing.finished) == int(ids == 2)
     assert drawing.length.tolist() == [1]
     assert torch.isfinite(drawing.logprob).all()
+
+
+def test_a_whole_number_is_a_temperature_too(policy):
+    for whole, other in zip(drawn(policy, Sampling(6, 2), 4), drawn(policy, Sampling(6, 2.0), 4), strict=True):
+        assert torch.equal(whole, other)

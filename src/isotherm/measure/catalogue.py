@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured quantity. A `{placeholder}` in the name stands for a family, a verdict, a knob or a number."""
+    """One measured quantity. A `{placeholder}` stands for a family, a side, a verdict, a knob or a number."""
 
     name: str
     unit: str
@@ -126,13 +126,139 @@ METRICS: tuple[Metric, ...] = (
         "Exact entropy on evaluation problems of {family}, at the evaluation temperature.",
     ),
     Metric("eval/{family}/length", "tokens", "mean over responses", "Tokens in a response to a problem of {family}."),
+    Metric(
+        "eval/{side}/pass@{k}_low",
+        "share",
+        "mean over families",
+        "Lower end of the 95 % interval of pass@{k}: Wilson's, with the variance between problems, for problems and "
+        "responses drawn anew from the {side} families.",
+    ),
+    Metric("eval/{side}/pass@{k}_high", "share", "mean over families", "Upper end of the same interval of pass@{k}."),
+    Metric(
+        "eval/{side}/majority",
+        "share",
+        "mean over problems, then over families",
+        "Chance that the most frequent answer of all samples is correct, by normal form; a tie counts as a fair draw.",
+    ),
+    Metric(
+        "eval/{side}/distinct_correct",
+        "count",
+        "mean over problems, then over families",
+        "Different normal forms among the correct responses to a problem; it grows with eval_samples.",
+    ),
+    Metric(
+        "eval/{side}/duplicates",
+        "share",
+        "mean over answers, then over families",
+        "Share of the answers whose normal form an earlier answer to the same problem had; it grows with eval_samples.",
+    ),
+    Metric(
+        "eval/{side}/ngram_diversity",
+        "share",
+        "mean over problems, then over families",
+        "Distinct n-grams of tokens over all n-grams of the first 16 responses to a problem, mean over n = 1 to 4.",
+    ),
+    Metric(
+        "eval/{side}/self_bleu",
+        "share",
+        "mean over responses, then over families",
+        "BLEU with n-grams of 1 to 4 tokens of each of the first 16 responses to a problem against the others of them, "
+        "without smoothing; 1 means that all are alike.",
+    ),
+    Metric(
+        "eval/{side}/logprob_gap",
+        "nats per token",
+        "difference of means over responses, then mean over families",
+        "Mean log-probability per token of the correct responses minus that of the wrong ones, at the evaluation "
+        "temperature; families with responses of one kind only are left out.",
+    ),
+    Metric(
+        "eval/{side}/ece_normalised",
+        "share",
+        "mean over families",
+        "Expected calibration error in 10 equally wide bins; the confidence in a response is its probability "
+        "normalised by length, the geometric mean over its tokens.",
+    ),
+    Metric(
+        "eval/{side}/ece_vote",
+        "share",
+        "mean over families",
+        "Expected calibration error in 10 equally wide bins; the confidence in a response is the share of the "
+        "responses to the same problem with the same answer, 0 without an answer.",
+    ),
+    Metric(
+        "eval/{side}/brier_normalised",
+        "share squared",
+        "mean over responses, then over families",
+        "Brier score, the mean squared difference of confidence and correctness; confidence as in ece_normalised.",
+    ),
+    Metric(
+        "eval/{side}/brier_vote",
+        "share squared",
+        "mean over responses, then over families",
+        "Brier score, the mean squared difference of confidence and correctness; confidence as in ece_vote.",
+    ),
+    Metric(
+        "eval/{side}/entropy_prompt",
+        "nats",
+        "mean over problems, then over families",
+        "Exact entropy of the first response token, the distribution that the prompt alone decides. The entropy of the "
+        "prompt's own tokens is not measured.",
+    ),
+)
+
+# Not written to the metrics: computed from a run in Python, by the name of the call.
+DERIVED: tuple[Metric, ...] = (
+    Metric(
+        "run.evaluation(step).for_family(name).measures()",
+        "as above",
+        "as above, for one family",
+        "The measures eval/{side}/.. of one family, of the stored responses.",
+    ),
+    Metric(
+        "run.evaluation(step).avg_at_k(k)",
+        "share",
+        "mean over problems",
+        "avg@k: share of correct responses among the first k to a problem; with k = eval_samples it is pass@1.",
+    ),
+    Metric(
+        "run.evaluation(step).reliability(notion)",
+        "share",
+        "mean over responses in a bin",
+        "Reliability curve: confidence and accuracy in 10 equally wide bins of the confidence, which is the "
+        "probability of the response (sequence), that normalised by length (normalised) or its vote share (vote).",
+    ),
+    Metric(
+        "run.evaluation(step).entropy_by_position()",
+        "nats per token",
+        "mean over responses",
+        "Exact entropy of token 0, 1, .. of the responses that are that long; the count of them stands beside it.",
+    ),
+    Metric(
+        "run.evaluation(step).entropy_by_part()",
+        "nats per token",
+        "mean over tokens",
+        "Exact entropy in each tenth of the responses: token t of T is in part floor(10 t / T).",
+    ),
+    Metric(
+        "run.steps_to(name, threshold)",
+        "steps",
+        "none",
+        "First step at which the metric reaches the threshold; NaN where it never does.",
+    ),
+    Metric(
+        "run.area(name)",
+        "unit of the metric times steps",
+        "sum over the steps",
+        "Area under the metric's curve, by trapezoids between the steps that have a value.",
+    ),
 )
 
 
 def pattern(name: str) -> re.Pattern[str]:
     """The names that a name with placeholders stands for; {k} is a number."""
     parts = re.split(r"\{(\w+)\}", name)
-    fields = {"k": r"\d+", "name": r".+"}
+    fields = {"k": r"\d+", "name": r".+", "side": "trained|held_out"}
     named = [re.escape(p) if i % 2 == 0 else f"(?P<{p}>{fields.get(p, '[^/]+')})" for i, p in enumerate(parts)]
     return re.compile("".join(named))
 
@@ -151,9 +277,10 @@ def describe(name: str) -> Metric | None:
 
 def table() -> str:
     """The table as plain text: a line of name, unit and reduction, and the definition under it."""
-    wide, unit = (max(len(getattr(m, field)) for m in METRICS) for field in ("name", "unit"))
+    rows = (*METRICS, *DERIVED)
+    wide, unit = (max(len(getattr(m, field)) for m in rows) for field in ("name", "unit"))
     lines = []
-    for m in METRICS:
+    for m in rows:
         lines.append(f"{m.name:{wide}}  {m.unit:{unit}}  {m.reduction}")
         definition = re.sub(r"\{(\w+)\}", r"\1", m.definition)
         lines.append(textwrap.fill(definition, 110, initial_indent="    ", subsequent_indent="    "))

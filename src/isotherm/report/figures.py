@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from isotherm.report.panels import Panel
+from isotherm.report.profiles import Line
 from isotherm.runs import Run
 
 MOST_POINTS = 500
@@ -39,7 +40,10 @@ def draw(panel: Panel, runs: list[Run], name: str) -> str:
         figure.subplots_adjust(0.125, 0.165, 0.96, 0.965)
         plot = plot_against if panel.against != "step" else plot_steps
         for i, run in enumerate(runs):
-            plot(axes, panel, run, colour(i), thinner(len(runs)))
+            if panel.lines:
+                plot_lines(axes, panel.lines[i], colour(i))
+            else:
+                plot(axes, panel, run, colour(i), thinner(len(runs)))
         finish(axes, panel)
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True)
@@ -86,6 +90,13 @@ def plot_against(axes, panel: Panel, run: Run, tint: str, most: int) -> None:
     axes.plot(x[-1:], y[-1:], "o", color=tint, markersize=6)
 
 
+def plot_lines(axes, lines: list[Line], tint: str) -> None:
+    """Curves of an evaluation: dashed before training, solid after it."""
+    for line in lines:
+        style = (0, (4, 2.5)) if line.before else "-"
+        axes.plot(line.x, line.y, color=tint, linewidth=1.6, linestyle=style, marker="o", markersize=2.6)
+
+
 def span(count: int) -> int:
     """How many neighbouring values a running mean takes: a twentieth of them."""
     return max(1, count // 20)
@@ -118,7 +129,9 @@ def decimate(x: np.ndarray, y: np.ndarray, most: int) -> tuple[np.ndarray, np.nd
 def finish(axes, panel: Panel) -> None:
     """Scale and marks. The title stands on the page, not in the figure."""
     axes.margins(x=0.02, y=0.08)
-    axes.set_xlabel("step" if panel.against == "step" else "entropy, nats per token", labelpad=2)
+    axes.set_xlabel(panel.across, labelpad=2)
+    if panel.diagonal:
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
     if panel.log and len(axes.lines):
         from matplotlib.ticker import LogLocator, NullLocator
 

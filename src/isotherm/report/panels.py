@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isotherm.measure.catalogue import describe
+from isotherm.report.profiles import LEAST, Line, lines
 from isotherm.report.summary import eval_ks
 from isotherm.runs import Run
 
@@ -22,16 +23,20 @@ class Panel:
     against: str = "step"
     log: bool = False
     from_zero: bool = False
+    lines: tuple[list[Line], ...] = ()  # instead of metrics: the curves of each run
+    across: str = "step"  # what the horizontal axis shows
+    diagonal: bool = False
 
     def caption(self) -> str:
         """The definition of what is drawn, from the catalogue."""
-        metric = describe(self.metrics[0])
+        metric = describe(self.metrics[0]) if self.metrics else None
         return " ".join(filter(None, [metric.definition if metric else "", self.note]))
 
 
 def panels(runs: list[Run]) -> list[Panel]:
     """The figures for which at least one of the runs has values."""
-    return [panel for panel in every_panel(runs) if any(has(run, panel) for run in runs)]
+    drawn = [panel for panel in every_panel(runs) if any(has(run, panel) for run in runs)]
+    return [*drawn, *(panel for panel in of_evaluations(runs) if any(panel.lines))]
 
 
 def has(run: Run, panel: Panel) -> bool:
@@ -60,9 +65,26 @@ def evaluation(k: int) -> Panel:
     return Panel(f"pass@{k} in evaluation", "share", names, note, from_zero=True)
 
 
+def of_evaluations(runs: list[Run]) -> list[Panel]:
+    """What is drawn of the stored evaluations, all families together."""
+    reliability, along = zip(*map(lines, runs), strict=True)
+    ends = "Dashed: before training. Solid: after it. All families of the evaluation."
+    certain = (
+        "Share of correct responses against the probability of the response normalised by length, the geometric mean "
+        f"over its tokens; in tenths with {LEAST} responses or more. On the dotted line it is well calibrated."
+    )
+    return [
+        Panel("Reliability", "share correct", (), f"{certain} {ends}", from_zero=True, lines=reliability,
+              across="confidence", diagonal=True),
+        Panel("Entropy along the response", "nats per token", (), f"Exact entropy by tenths of the responses. {ends}",
+              from_zero=True, lines=along, across="per cent of the response"),
+    ]  # fmt: skip
+
+
 def law(runs: list[Run]) -> Panel:
     """The path of the run in the plane of the law R = -a e^H + b, drawn where it has the entropy of the law."""
     name = "entropy/exact_per_response"
     against = name if any(name in run.metrics for run in runs) else "entropy/exact"
     note = "Against the entropy (nats per token, across); the run moves from the ring to the dot."
-    return Panel("pass@1 against entropy", "share", ("pass@1/train",), note, against=against)
+    across = "entropy, nats per token"
+    return Panel("pass@1 against entropy", "share", ("pass@1/train",), note, against=against, across=across)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ HEADLINE = (
     "entropy/exact", "entropy/sampled", "reward/mean", "pass@1/train", "length/mean", "length/overlong",
     "signal/groups", "update/grad_norm", "update/clip_low", "update/clip_high", "update/kl_old", "mismatch/mean",
 )  # fmt: skip
+CHIEF = r"knob/.*|eval/(trained|held_out)/(pass@\d+|entropy|self_bleu|distinct_correct|ece_normalised)"
 NO_SETTING = ("out",)  # a folder decides nothing
 
 
@@ -62,7 +64,7 @@ def differing(trees: list[dict[str, Any]], heads: list[str], what: str) -> str:
 def final_metrics(runs: list[Run], heads: list[str]) -> str:
     """The last value of the chief metrics, and of all others folded."""
     names = [n for n in dict.fromkeys(name for run in runs for name in run.metrics) if n != "step"]
-    chief = [n for n in names if n in HEADLINE or n.startswith(("eval/trained/", "eval/held_out/", "knob/"))]
+    chief = [n for n in names if n in HEADLINE or re.fullmatch(CHIEF, n)]
     rest = [n for n in names if n not in chief]
     folded = details(f"{len(rest)} more metrics", metric_table(runs, heads, rest)) if rest else ""
     return metric_table(runs, heads, chief) + folded

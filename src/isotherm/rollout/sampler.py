@@ -156,7 +156,7 @@ def draw_compiled(
     d = drawing
     tensors = d.ends, u, *d.columns, d.finished, d.length, sums
     table = torch.tensor([len(d.finished), vocabulary, len(d.ends), *(x.data_ptr() for x in tensors)])
-    ended = native.call("draw", table, logits, row, rows, t, temperature, chosen)
+    ended = native.call("draw", table, logits, row, rows, t, float(temperature), chosen)
     return chosen, ended
 
 

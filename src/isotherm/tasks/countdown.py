@@ -8,6 +8,7 @@ from random import Random
 from isotherm.records import Verdict
 from isotherm.tasks.arithmetic import Step, compute, nearly, parse_steps, written
 from isotherm.tasks.draws import between, pick, shuffled
+from isotherm.tasks.expression import expression
 from isotherm.tasks.family import Data, Family, bare, verdict
 
 RULES = (
@@ -92,6 +93,14 @@ def check(data: Data, response: str) -> Verdict:
     return verdict(hand == [data["target"]] and all(step.sound for step in steps))
 
 
+def normal(data: Data, response: str) -> str:
+    """A right answer as one expression, a wrong one as its steps, both without regard to order where it is free."""
+    steps = parse_steps(bare(response)) or []
+    if check(data, response) is Verdict.CORRECT:
+        return expression(data["numbers"], steps)
+    return written(sorted(s._replace(left=min(s[::2]), right=max(s[::2])) if s.op in "+*" else s for s in steps))
+
+
 COUNTDOWN = Family(
     name="countdown",
     rules=RULES,
@@ -103,4 +112,5 @@ COUNTDOWN = Family(
     check=check,
     solve=solve,
     attempt=attempt,
+    normal=normal,
 )

@@ -14,6 +14,11 @@ Data = dict[str, Any]  # JSON values only
 LONGEST = 2000  # characters; no answer to a built-in problem comes near
 
 
+def as_written(data: Data, response: str) -> str:
+    """The normal form where one answer has one spelling: the response, white space aside."""
+    return " ".join(response.split())
+
+
 @dataclass(frozen=True)
 class Family:
     """One kind of problem. `trained` is False for the families kept for out-of-distribution tests."""
@@ -28,6 +33,7 @@ class Family:
     check: Callable[[Data, str], Verdict]
     solve: Callable[[Data, Random], str]  # a correct answer, at random among several
     attempt: Callable[[Data, Random], str]  # legal moves made at random: right by luck only
+    normal: Callable[[Data, str], str] = as_written  # of a parsed response: equal for two that mean the same
 
 
 def bare(response: str) -> str:

@@ -112,11 +112,21 @@ def value(data: dict[str, Any]) -> Fraction | str:
     return data["answer"] if as_number is None else as_number
 
 
+def answer_in(data: dict[str, Any], response: str) -> Fraction | str | None:
+    """The last number of the response, or its last line where the answer is not a number; None where it has none."""
+    tail = response[-TAIL:].strip()
+    if isinstance(value(data), str):
+        return tail.split("\n")[-1].strip() if tail else None
+    numbers = NUMBER.findall(tail)
+    return number(numbers[-1]) if numbers else None
+
+
 def check(data: dict[str, Any], response: str) -> Verdict:
-    """The last number of the response, or its last line where the answer is not a number, must be the answer."""
-    tail, wanted = response[-TAIL:].strip(), value(data)
-    if isinstance(wanted, str):
-        return verdict(tail.split("\n")[-1].strip() == wanted) if tail else Verdict.UNPARSED
-    found = NUMBER.findall(tail)
-    last = number(found[-1]) if found else None
-    return Verdict.UNPARSED if last is None else verdict(last == wanted)
+    """The answer in the response must be the right one."""
+    last = answer_in(data, response)
+    return Verdict.UNPARSED if last is None else verdict(last == value(data))
+
+
+def normal(data: dict[str, Any], response: str) -> str:
+    """The answer in the response: two ways to the same answer, and 0.5 and 1/2, are the same."""
+    return str(answer_in(data, response))

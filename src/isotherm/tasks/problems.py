@@ -7,7 +7,7 @@ from itertools import count
 from random import Random
 
 from isotherm.errors import UserError
-from isotherm.records import Problem, Verdict
+from isotherm.records import Problem, Rollout, Verdict
 from isotherm.tasks import files
 from isotherm.tasks.registry import FAMILIES, family_named, level_of
 
@@ -16,6 +16,7 @@ TEST_BYTES = 32  # of 256: an eighth of all problems, by content, is kept for te
 FRUITLESS = 1000  # repeated draws in a row after which a level counts as exhausted
 
 CHECKS = {**{name: family.check for name, family in FAMILIES.items()}, files.FAMILY: files.check}
+NORMALS = {**{name: family.normal for name, family in FAMILIES.items()}, files.FAMILY: files.normal}
 
 
 def split_of(family: str, key: str) -> str:
@@ -58,3 +59,16 @@ def verify(problem: Problem, response: str) -> Verdict:
         return CHECKS[problem.family](problem.data, response)
     except Exception:
         return Verdict.ERROR
+
+
+def normal(problem: Problem, response: str, verdict: Verdict) -> str | None:
+    """Equal for two responses to a problem that mean the same; None where the verifier found no answer."""
+    if verdict in (Verdict.UNPARSED, Verdict.ERROR):
+        return None
+    return NORMALS[problem.family](problem.data, response)
+
+
+def forms(rollout: Rollout) -> list[str | None]:
+    """The normal form of each response."""
+    rows = zip(rollout.group.tolist(), rollout.texts, rollout.verdicts, strict=True)
+    return [normal(rollout.problems[group], text, verdict) for group, text, verdict in rows]

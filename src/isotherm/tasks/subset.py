@@ -49,6 +49,11 @@ def check(data: Data, response: str) -> Verdict:
     return verdict(sum(chosen) == data["target"] and Counter(chosen) <= Counter(data["numbers"]))
 
 
+def normal(data: Data, response: str) -> str:
+    """The chosen numbers in their order: a sum has no other."""
+    return "+".join(map(str, sorted(parse_numbers(bare(response), "+") or [])))
+
+
 SUBSET = Family(
     name="subset",
     rules=RULES,
@@ -60,4 +65,5 @@ SUBSET = Family(
     check=check,
     solve=solve,
     attempt=attempt,
+    normal=normal,
 )

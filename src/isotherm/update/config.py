@@ -163,7 +163,9 @@ class Config:
         0, "run", "steps between checkpoints; 0 means as often as costs less than 5 % of the time", low=0
     )
     keep: int = setting(2, "run", "checkpoints to keep; 0 keeps all", low=0)
-    store_every: int = setting(1, "run", "steps between stored rollouts; 0 stores none", low=0)
+    store_every: int = setting(
+        1, "run", "steps between stored rollouts; 0 stores none, and of evaluations only the first responses", low=0
+    )
     sinks: tuple[str, ...] = setting(
         (), "run", "also log to these trackers", choices=("trackio", "wandb", "tensorboard")
     )

@@ -1,4 +1,4 @@
-"""pass@k on held-out problems."""
+"""Evaluation on held-out problems, and what is measured of it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from isotherm.measure.passk import mean_pass_at_k
+from isotherm.measure.accuracy import Mean, interval, mean_of
+from isotherm.measure.diversity import mean_of_known
+from isotherm.measure.evaluation import Evaluation
 from isotherm.policy.model import Policy
-from isotherm.records import Problem, Rollout, Verdict
+from isotherm.records import Problem, Rollout
 from isotherm.rollout.collect import collect
 from isotherm.rollout.sampler import Sampling
 from isotherm.tasks.files import read_problems
 from isotherm.tasks.mix import parse_mix
-from isotherm.tasks.problems import problem_set
+from isotherm.tasks.problems import forms, problem_set
 from isotherm.update.config import Config
 
 SALT = 7_919  # evaluation draws never coincide with training draws
@@ -35,26 +37,37 @@ def evaluate(
 
 
 def eval_metrics(rollout: Rollout, trained: set[str], k: Sequence[int]) -> dict[str, float]:
-    """pass@k, entropy and length by family, and their means over the trained and over the held-out families."""
+    """pass@k, entropy and length by family, and all measures as means over the trained and the held-out families."""
+    evaluation = Evaluation(rollout, forms(rollout))
     row: dict[str, float] = {}
-    family = np.array([p.family for p in rollout.problems])[rollout.group]
-    correct = np.array([v is Verdict.CORRECT for v in rollout.verdicts])
-    for name in dict.fromkeys(family.tolist()):
-        of = family == name
-        for size in k:
-            row[f"eval/{name}/pass@{size}"] = mean_pass_at_k(by_problem(correct[of], rollout.group[of]), size)
-        row[f"eval/{name}/entropy"] = float(rollout.entropy[of].sum() / rollout.length[of].sum())
-        row[f"eval/{name}/length"] = float(rollout.length[of].mean())
+    means: dict[str, dict[int, Mean]] = {}
+    measures: dict[str, dict[str, float]] = {}
+    for name in evaluation.families:
+        of = evaluation.for_family(name)
+        means[name] = {size: of.pass_at_k(size) for size in k}
+        measures[name] = {"entropy": float(of.rollout.entropy.sum() / of.rollout.length.sum())}
+        row |= {f"eval/{name}/pass@{size}": mean.value for size, mean in means[name].items()}
+        row |= {f"eval/{name}/entropy": measures[name]["entropy"], f"eval/{name}/length": of.rollout.length.mean()}
+        measures[name] |= of.measures()
     for side in ("trained", "held_out"):
-        names = [n for n in dict.fromkeys(family.tolist()) if (n in trained) == (side == "trained")]
-        for what in [*(f"pass@{size}" for size in k), "entropy"] if names else []:
-            row[f"eval/{side}/{what}"] = float(np.mean([row[f"eval/{n}/{what}"] for n in names]))
+        names = [n for n in evaluation.families if (n in trained) == (side == "trained")]
+        if names:
+            row |= {f"eval/{side}/{what}": x for what, x in over_families(means, measures, names, k).items()}
+    return {name: float(value) for name, value in row.items() if np.isfinite(value)}
+
+
+def over_families(
+    means: dict[str, dict[int, Mean]], measures: dict[str, dict[str, float]], names: list[str], k: Sequence[int]
+) -> dict[str, float]:
+    """Means over families of the same weight; one in which a measure has nothing to measure is left out of it."""
+    row: dict[str, float] = {}
+    for size in k:
+        whole = mean_of([means[name][size] for name in names])
+        low, high = interval(whole)
+        row |= {f"pass@{size}": whole.value, f"pass@{size}_low": low, f"pass@{size}_high": high}
+    for what in measures[names[0]]:
+        row[what] = float(mean_of_known(np.array([measures[name][what] for name in names])))
     return row
-
-
-def by_problem(correct: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """[problems, samples]."""
-    return correct.reshape(len(np.unique(group)), -1)
 
 
 def test_sets(config: Config) -> list[Problem]:

@@ -189,7 +189,8 @@ def evaluated(trainer: Trainer, folder: RunFolder, step: int) -> dict[str, float
     found = evaluate(
         trainer.policy, problems, config.eval_samples, rule, seed=config.seed, step=step, rules=trainer.rules
     )
-    store.save(folder.rollouts / f"eval-{step:06d}.parquet", trim(found))
+    kept = found if config.store_every else trim(found)
+    store.save(folder.rollouts / f"eval-{step:06d}.parquet", kept)
     trained = {FILE} if config.data else {name for name, _ in parse_mix(config.train)}
     return eval_metrics(found, trained, config.eval_k)
 

@@ -1,0 +1,29 @@
+"""Single numbers from a metric's curve over the steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def steps_to(
+    steps: np.ndarray, values: np.ndarray, threshold: float, *, falling: bool = False, window: int = 1
+) -> float:
+    """The first step at which the mean of the last `window` values reaches the threshold; NaN where none does.
+
+    Reached is >= threshold, and <= for a `falling` curve. Steps without a value are passed over; no interpolation.
+    """
+    known = np.isfinite(values)
+    steps, values = steps[known], values[known]
+    if window < 1:
+        raise ValueError(f"window must be at least 1, but is {window}")
+    if len(values) < window:
+        return np.nan
+    recent = np.lib.stride_tricks.sliding_window_view(values, window).mean(1)
+    reached = np.flatnonzero(recent <= threshold if falling else recent >= threshold)
+    return float(steps[window - 1 :][reached[0]]) if len(reached) else np.nan
+
+
+def area(steps: np.ndarray, values: np.ndarray) -> float:
+    """Area under the curve by trapezoids between the values that are there, in units of the metric times steps."""
+    known = np.isfinite(values)
+    return float(np.trapezoid(values[known], steps[known])) if known.any() else np.nan
