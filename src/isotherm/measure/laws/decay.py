@@ -15,9 +15,11 @@ POWER = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)  # gamma of g = (1 + t / tau)^-gamma
 SHAPES = len(STRETCHED) + len(POWER)
 EXPONENT = np.array(STRETCHED + POWER)
 IS_POWER = np.arange(SHAPES) >= len(STRETCHED)
-COARSE, FINE = 16, 32  # values of tau per shape: first over all that is possible, then where the weight lies
+COARSE, FINE = 16, 24  # values of tau per shape: first over all that is possible, then where the weight lies
+PASSES = 2  # of refining; a third changes nothing that a test can see
 UNLIKELY = 1e-4  # weight, against a shape's most likely tau, from which on tau is left out
 DRAWS = 4000
+SMALLEST = 1e-12  # share of the sum of squares that is always taken for noise
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,10 @@ def falls(t: np.ndarray, h: np.ndarray, longest: float, seed: int) -> Falls:
     """
     tau = np.tile(np.geomspace(np.diff(t).mean(), longest, COARSE), (SHAPES, 1))
     scale = local_scale(h - best(curves(t, tau), h))
-    tau = refined(tau, Cells(curves(t, tau), h, scale, tau).weight.sum(0).reshape(tau.shape))
     cells = Cells(curves(t, tau), h, scale, tau)
+    for _ in range(PASSES):
+        tau = refined(tau, cells.weight.sum(0).reshape(tau.shape))
+        cells = Cells(curves(t, tau), h, scale, tau)
     rng = np.random.default_rng(seed)
     s, k = np.divmod(rng.choice(cells.weight.size, DRAWS, p=cells.weight.ravel()), tau.size)
     floor, start, variance = cells.draw(s, k, rng)
@@ -75,13 +79,11 @@ def curves(t: np.ndarray, tau: np.ndarray) -> np.ndarray:
 
 
 def refined(tau: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """For each shape FINE values of tau over the range that is not unlikely, one coarse step more at either end."""
-    likely = weight >= UNLIKELY * weight.max(1, keepdims=True)
-    first, last = likely.argmax(1), COARSE - 1 - likely[:, ::-1].argmax(1)
+    """For each shape FINE values of tau over the range that is not unlikely, one step more at either end."""
+    likely, end = weight >= UNLIKELY * weight.max(1, keepdims=True), tau.shape[1] - 1
+    first, last = likely.argmax(1), end - likely[:, ::-1].argmax(1)
     rows = np.arange(SHAPES)
-    return np.geomspace(
-        tau[rows, np.maximum(first - 1, 0)], tau[rows, np.minimum(last + 1, COARSE - 1)], FINE, axis=1
-    )
+    return np.geomspace(tau[rows, np.maximum(first - 1, 0)], tau[rows, np.minimum(last + 1, end)], FINE, axis=1)
 
 
 def best(g: np.ndarray, h: np.ndarray) -> np.ndarray:
@@ -94,48 +96,44 @@ def best(g: np.ndarray, h: np.ndarray) -> np.ndarray:
 
 
 class Cells:
-    """The posterior of (f, h0) for every structure s and shape k, and the weight of each."""
+    """The posterior of (f, h0) for every structure s and curve k, and the weight of each: fields of shape [S, K]."""
 
     def __init__(self, g: np.ndarray, h: np.ndarray, scale: np.ndarray, tau: np.ndarray) -> None:
-        n, shapes = g.shape
-        self.freedom = n - 2
-        self.mean, self.inverse = np.empty((len(STRUCTURES), shapes, 2)), np.empty((len(STRUCTURES), shapes, 2, 2))
-        self.variance, log = np.empty((len(STRUCTURES), shapes)), np.empty((len(STRUCTURES), shapes))
+        n, curves = g.shape
+        self.freedom, self.highest = n - 2, 2 * h.max()
+        self.floor, self.start, self.variance, log = np.empty((4, len(STRUCTURES), curves))
+        self.ff, self.fs, self.ss = np.empty((3, len(STRUCTURES), curves))  # the inverse of the normal matrix
+        rows = np.column_stack([np.ones(n), h, g]) / scale[:, None]
         for s, root in enumerate(structures(n)[1]):
-            white = solve_triangular(root, np.column_stack([np.ones(n), h, g]) / scale[:, None], lower=True)
-            log[s] = self.solve(s, white[:, 0], white[:, 1], white[:, 2:]) - np.log(np.diag(root)).sum()
-        self.below, self.above = (self.chance(x) for x in (0.0, 2 * h.max()))
+            white = solve_triangular(root, rows, lower=True, check_finite=False)
+            log[s] = self.solve(s, white[:, :1] - white[:, 2:], white[:, 2:], white[:, 1]) - np.log(np.diag(root)).sum()
+        self.error = np.sqrt(self.variance * self.ff)
+        self.below, self.above = (stdtr(self.freedom, (x - self.floor) / self.error) for x in (0.0, self.highest))
         widths = np.log(tau[:, -1] / tau[:, 0]).repeat(tau.shape[1])
-        with np.errstate(divide="ignore"):
-            log += np.log(np.maximum(self.above - self.below, 0)) + np.log(prior())[:, None] + np.log(widths)
+        log += np.log(np.maximum(self.above - self.below, 1e-300)) + np.log(prior())[:, None] + np.log(widths)
         weight = np.exp(log - log.max())
         self.weight = weight / weight.sum()
 
-    def solve(self, s: int, one: np.ndarray, h: np.ndarray, g: np.ndarray) -> np.ndarray:
-        """Least squares of h = f (1 - g) + h0 g in whitened rows; returns the log marginal likelihood but for |C|."""
-        u = one[:, None] - g
-        uu, ug, gg = (u * u).sum(0), (u * g).sum(0), (g * g).sum(0)
+    def solve(self, s: int, u: np.ndarray, g: np.ndarray, h: np.ndarray) -> np.ndarray:
+        """Least squares of h = f u + h0 g, u = 1 - g, in whitened rows; the log marginal likelihood but for |C|."""
+        uu, ug, gg = ((x * y).sum(0) for x, y in ((u, u), (u, g), (g, g)))
         det = np.maximum(uu * gg - ug**2, 1e-12 * uu * gg + np.finfo(float).tiny)
-        inverse = np.stack([np.stack([gg, -ug], -1), np.stack([-ug, uu], -1)], -1) / det[:, None, None]
-        mean = np.einsum("kij,kj->ki", inverse, np.stack([u.T @ h, g.T @ h], -1))
-        rest = ((h[:, None] - u * mean[:, 0] - g * mean[:, 1]) ** 2).sum(0)
-        rest = np.maximum(rest, 1e-18 * (h @ h))
-        self.mean[s], self.inverse[s], self.variance[s] = mean, inverse, rest / self.freedom
+        self.ff[s], self.fs[s], self.ss[s] = gg / det, -ug / det, uu / det
+        uh, gh = u.T @ h, g.T @ h
+        self.floor[s] = self.ff[s] * uh + self.fs[s] * gh
+        self.start[s] = self.fs[s] * uh + self.ss[s] * gh
+        rest = ((h[:, None] - u * self.floor[s] - g * self.start[s]) ** 2).sum(0)
+        rest = np.maximum(rest, SMALLEST * (h @ h))
+        self.variance[s] = rest / self.freedom
         return -0.5 * np.log(det) - self.freedom / 2 * np.log(rest)
 
-    def chance(self, floor: float) -> np.ndarray:
-        """P(f < floor) before truncation."""
-        error = np.sqrt(self.variance * self.inverse[..., 0, 0])
-        return stdtr(self.freedom, (floor - self.mean[..., 0]) / error)
-
     def draw(self, s: np.ndarray, k: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """f from its truncated t distribution, then h0 and sigma^2 given f."""
-        mean, inverse, variance = self.mean[s, k], self.inverse[s, k], self.variance[s, k]
+        """f from its truncated t distribution, then sigma^2 and h0 given f."""
         level = rng.uniform(self.below[s, k], self.above[s, k])
         z = stdtrit(self.freedom, np.clip(level, 1e-15, 1 - 1e-15))
-        floor = mean[:, 0] + z * np.sqrt(variance * inverse[:, 0, 0])
-        sigma2 = variance * (self.freedom + z**2) / rng.chisquare(self.freedom + 1, len(s))
-        slope = inverse[:, 0, 1] / inverse[:, 0, 0]
-        left = np.maximum(inverse[:, 1, 1] - slope * inverse[:, 0, 1], 0)
-        start = mean[:, 1] + slope * (floor - mean[:, 0]) + np.sqrt(sigma2 * left) * rng.standard_normal(len(s))
-        return floor, start, sigma2
+        floor = np.clip(self.floor[s, k] + z * self.error[s, k], 0, self.highest)
+        variance = self.variance[s, k] * (self.freedom + z**2) / rng.chisquare(self.freedom + 1, len(s))
+        slope = self.fs[s, k] / self.ff[s, k]
+        left = np.maximum(self.ss[s, k] - slope * self.fs[s, k], 0)
+        start = self.start[s, k] + slope * z * self.error[s, k] + np.sqrt(variance * left) * rng.standard_normal(len(s))
+        return floor, start, variance
