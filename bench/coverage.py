@@ -73,13 +73,10 @@ FITS = {
 FORECASTS = {
     "exponential, first 15 %": World(share=0.15),
     "exponential, first 30 %": World(),
-    "exponential, first 60 %": World(share=0.6),
     "stretched, first 30 %": World(shape="stretched"),
-    "power, first 30 %": World(shape="power"),
     "two times, first 30 %": World(shape="two times"),
     "autocorrelated .8, first 30 %": World(phi=0.8),
     "noisy H, 20 %, first 30 %": World(noise_h=0.2),
-    "100 rows, first 15 %": World(rows=100, share=0.15),
 }
 
 
@@ -147,7 +144,9 @@ def forecasted(p: Planted, share: float, seed: int) -> dict[str, float]:
     }
 
 
-def measured(worlds: dict[str, World], one: Callable[..., dict[str, float]], runs: int, seed: int) -> list[dict[str, Any]]:
+def measured(
+    worlds: dict[str, World], one: Callable[..., dict[str, float]], runs: int, seed: int
+) -> list[dict[str, Any]]:
     """A row for every world: shares and means over the runs that were not refused."""
     rows = []
     for number, (name, world) in enumerate(worlds.items()):
@@ -160,7 +159,10 @@ def measured(worlds: dict[str, World], one: Callable[..., dict[str, float]], run
                 continue
         row = summary({key: np.array([f[key] for f in found], float) for key in (found[0] if found else ())})
         rows.append({"name": name, "world": asdict(world), "runs": runs, "refused": runs - len(found), **row})
-        print(f"{name:<30}" + "".join(f"  {k} {v:.3f}" for k, v in row.items()) + f"  refused {runs - len(found)}", flush=True)
+        print(
+            f"{name:<30}" + "".join(f"  {k} {v:.3f}" for k, v in row.items()) + f"  refused {runs - len(found)}",
+            flush=True,
+        )
     return rows
 
 

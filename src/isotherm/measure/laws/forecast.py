@@ -51,10 +51,10 @@ def forecast(
     enough(seen, FEWEST, f"The first {share:.0%} of the steps, for a forecast,")
     last = int(np.searchsorted(t, until, side="right"))
     (ts, hs, rs), k = windows(t[:seen], h[:seen], r[:seen])
-    over = k * -(-over // k)
+    over = rows_over(over, k, seen)
     law = fitted(hs, rs, k)
     rows = slice(max(seen, last - over), last)
-    known = last > seen and len(t) > seen and t[-1] >= until and last - seen >= over
+    known = t[-1] >= until and last - seen >= over
     draws = end_draws(ts, hs, law, until, over // k, seed)
     return Forecast(
         given_entropy=given(law, h[rows], over // k) if known else None,
@@ -76,6 +76,16 @@ def cut_at(t: np.ndarray, until: float, share: float) -> float:
     if not (np.isfinite(until) and until > t[0]):
         raise UserError(f"The end of the forecast must be a step after the first one, {t[0]:g}, but it is {until:g}.")
     return t[0] + share * (until - t[0])
+
+
+def rows_over(over: int, window: int, seen: int) -> int:
+    """`over` rounded up to whole windows, for the noise of a mean is known by windows."""
+    if over < 1:
+        raise UserError(f"The end must be the mean over at least one row, but over is {over}.")
+    over = window * -(-over // window)
+    if over > seen / 2:
+        raise UserError(f"The end is a mean over {over} rows, more than half of the rows seen ({seen}); take fewer.")
+    return over
 
 
 def given(law: Law, h: np.ndarray, rows: int) -> Estimate:

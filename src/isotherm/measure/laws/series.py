@@ -58,7 +58,9 @@ def check(name: str, x: np.ndarray) -> None:
         told = f"it runs from {x.min():.3g} to {x.max():.3g}"
         raise UserError(f"The entropy must lie between 0 and {WIDEST:g} nats per token, but {told}.")
     if name == "step" and (np.diff(x) <= 0).any():
-        raise UserError(f"The steps must increase from row to row, but row {int((np.diff(x) <= 0).argmax()) + 1} does not.")
+        raise UserError(
+            f"The steps must increase from row to row, but row {int((np.diff(x) <= 0).argmax()) + 1} does not."
+        )
 
 
 def enough(n: int, fewest: int, what: str) -> None:
