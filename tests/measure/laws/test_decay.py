@@ -140,4 +140,4 @@ def test_any_rows_give_finite_numbers_or_a_sentence(rows):
         return
     assert np.isfinite([found.step.low, found.step.high, found.floor.value, found.start.value]).all()
     assert t[0] <= found.step.low <= found.step.high
-    assert 0 <= found.floor.low
+    assert found.floor.low >= 0

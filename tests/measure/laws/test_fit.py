@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isotherm.errors import UserError
-from isotherm.measure.laws.fit import diagnostics, first_stage, fit, neighbours
+from isotherm.measure.laws.fit import diagnostics, fit, neighbours
 from isotherm.measure.laws.noise import STRUCTURES, Noise, local_scale, prior, structures, weigh
 from isotherm.measure.laws.series import ROWS, windows
 
@@ -49,6 +49,9 @@ def test_neighbours_leave_out_the_row_itself():
     assert z[3] == pytest.approx((2 + 4 + 16 + 32) / 4)
     assert z[0] == pytest.approx(3.0)
     assert z[-1] == pytest.approx((512 + 1024) / 2)
+    far = neighbours(np.arange(64.0) ** 2)  # w = 4, gap 1: row 0 sees rows 2 to 5
+    assert far[0] == pytest.approx((4 + 9 + 16 + 25) / 4)
+    assert far[30] == pytest.approx(np.mean([(30 + k) ** 2 for k in (-5, -4, -3, -2, 2, 3, 4, 5)]))
 
 
 def test_instrumental_variables_by_hand():
@@ -193,7 +196,7 @@ def test_noise_without_range_is_refused():
     ],
 )
 def test_what_cannot_be_fitted_is_a_sentence(entropy, reward, said):
-    with pytest.raises(UserError) as error:  # noqa: PT011
+    with pytest.raises(UserError) as error:
         fit(entropy, reward)
     assert said in str(error.value)
     assert str(error.value).count("\n") == 0

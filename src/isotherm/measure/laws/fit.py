@@ -96,15 +96,17 @@ def fitted(h: np.ndarray, r: np.ndarray, window: int) -> Law:
 
 
 def neighbours(x: np.ndarray) -> np.ndarray:
-    """The mean of the rows around each row without the row itself, whose noise it therefore does not share.
+    """The mean of the rows near each row, but not so near that they share its noise.
 
-    z_t = mean of x_s over 0 < |s - t| <= w,   w = sqrt(n) / 2
+    z_t = mean of x_s over g < |s - t| <= g + w,   w = sqrt(n) / 2,   g = (w - 1) / 2 rounded down
     """
     w = max(2, round(len(x) ** 0.5 / 2))
-    near = np.ones(2 * w + 1)
-    near[w] = 0.0
-    inside = np.convolve(np.ones_like(x), near, mode="full")[w:-w]
-    return np.convolve(x, near, mode="full")[w:-w] / inside
+    gap = (w - 1) // 2
+    reach = w + gap
+    near = np.ones(2 * reach + 1)
+    near[w:-w] = 0.0
+    total, rows = (np.convolve(y, near)[reach:-reach] for y in (x, np.ones_like(x)))
+    return total / rows
 
 
 def first_stage(x: np.ndarray, instrument: np.ndarray) -> float:
