@@ -9,7 +9,7 @@ from isotherm.errors import UserError
 from isotherm.objective.compose import SEVERAL, SINGLE, parse
 from isotherm.objective.factors import Part, bare
 from isotherm.objective.method import Control, Penalty, Slots
-from isotherm.objective.page import own_parts
+from isotherm.objective.page import own_parts, parts_of
 from isotherm.objective.published import METHODS, ROWS, Row
 
 FILLS = (*SINGLE, *SEVERAL, "default_surrogate")
@@ -57,7 +57,7 @@ def check_slots(row: Row) -> None:
         raise UserError(f"The method {row.name} fills {given}; the slots are: {', '.join(FILLS)}.")
     for slot, value in filled.items():
         check_slot(row, slot, value)
-    for part in own_parts(row):
+    for part in parts_of(filled):
         check_part(row, part, filled)
 
 
@@ -84,7 +84,7 @@ def check_part(row: Row, part: Part, filled: Slots) -> None:
 
 
 def packaged(function: Callable[..., object]) -> bool:
-    return function.__module__.startswith("isotherm.")
+    return (function.__module__ or "").startswith("isotherm.")
 
 
 def sources(expression: str) -> str:
