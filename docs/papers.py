@@ -44,8 +44,14 @@ def cells(row: Row) -> tuple[str, ...]:
     paper = f"[{row.paper}]({link(row)})" if link(row) else row.paper
     return (
         f"`{row.name}`", paper, row.equation, row.summary.replace("|", "\\|"),
-        code(own_parts(row)[0]), linked(test_of(row)), reproduced(row),
+        code(definition(row)), linked(test_of(row)), reproduced(row),
     )  # fmt: skip
+
+
+def definition(row: Row) -> Part:
+    """The function that cites the row's paper, else the first that the row brings."""
+    own, paper = own_parts(row), row.paper.removeprefix("arXiv ")
+    return next((part for part in own if paper in (part.__doc__ or "")), own[0])
 
 
 def code(part: Part) -> str:
@@ -59,7 +65,7 @@ def linked(path: Path) -> str:
 
 def test_of(row: Row) -> Path:
     """The file that mirrors the defining function's and names it, else the one that names function or row most."""
-    function = own_parts(row)[0]
+    function = definition(row)
     mirror = f"test_{function.__module__.rpartition('.')[2]}.py"
 
     def fits(path: Path) -> tuple[bool, int]:

@@ -279,7 +279,7 @@ def metrics(options: argparse.Namespace) -> int:
 def methods(options: argparse.Namespace) -> int:
     from isotherm.objective.page import explain, table
 
-    width = shutil.get_terminal_size((120, 24)).columns
+    width = max(40, shutil.get_terminal_size((120, 24)).columns)
     print(explain(options.name, min(width, 100)) if options.name else table(width))
     return 0
 

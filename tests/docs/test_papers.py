@@ -49,6 +49,7 @@ def test_every_link_leads_somewhere(made):
         ("kl_cov_32b", "objective/test_entropy_mechanism.py"),
         ("rand_kl_cov", "objective/test_random_controls.py"),
         ("gspo", "objective/test_clips.py"),
+        ("entropy_bonus", "objective/test_penalties.py"),
         ("forking_tokens", "objective/test_entropy_baselines.py"),
     ],
 )
@@ -59,7 +60,7 @@ def test_the_file_that_checks_an_equation_is_found(script, name, file):
 def test_every_test_file_names_the_function_or_the_method(script):
     for row in METHODS.values():
         text = script["test_of"](row).read_text(encoding="utf-8")
-        assert {row.name, script["own_parts"](row)[0].__name__} & set(re.findall(r"\w+", text)), row.name
+        assert {row.name, script["definition"](row).__name__} & set(re.findall(r"\w+", text)), row.name
 
 
 def test_what_was_not_trained_says_so(script):

@@ -117,12 +117,14 @@ def test_a_page_fits_the_terminal(row):
 
 
 def test_the_settings_elsewhere_and_what_differs(monkeypatch):
-    there = Elsewhere("clip_ratio=0.2", "epsilon=0.2", ("its mean is over a micro-batch",))
+    there = Elsewhere("clip_ratio=0.2", "", ("Its mean is over a micro-batch.",))
     monkeypatch.setitem(ELSEWHERE, "ppo_clip", there)
     assert explain("ppo_clip").endswith(
-        "In verl\n  clip_ratio=0.2\n\nIn TRL\n  epsilon=0.2\n\n"
-        "What differs there, and why\n  its mean is over a micro-batch"
+        "In verl (actor stands for actor_rollout_ref.actor)\n  clip_ratio=0.2\n\nIn TRL\n  nothing of the kind\n\n"
+        "What differs there, and why\n  Its mean is over a micro-batch."
     )
+    monkeypatch.delitem(ELSEWHERE, "ppo_clip")
+    assert explain("ppo_clip").endswith("In verl and TRL\n  no matching setting is known")
     assert set(ELSEWHERE) <= set(METHODS)
 
 

@@ -16,7 +16,7 @@ EXPLODES = "Too many tokens or too large a coefficient, and the entropy explodes
 ONE_TOKEN = "A batch of a thousand tokens or fewer has a single chosen token at the published share."
 UNBOUNDED = "Nothing bounds how far several updates of one rollout move the policy."
 CURVE = "It lies on one curve of reward against entropy with GRPO (2505.22617), so entropy falls as it does there."
-ALIKE = "Groups that are all right or all wrong teach it something, and are there with signal=keep only."
+ALIKE = "Groups that are all {} teach it something, and are there with signal=keep only."
 KEEP = "--signal keep"
 UNKNOWN_NUMBERS = "Its numbers could not be confirmed, so a search comes first."
 KL_COV = f"It has no gradient at all with one update per rollout. {ONE_TOKEN} {EXPLODES}"
@@ -163,17 +163,17 @@ ADVICE = {
     ),
     "w_reinforce": Advice(
         "To learn from wrong answers chiefly, and from right ones a little.",
-        f"Without a baseline a problem that is nearly solved is pushed as hard as any other. {ALIKE}",
+        f"Without a baseline a problem that is nearly solved moves as any other. {ALIKE.format('right or all wrong')}",
         options=KEEP,
     ),
     "psr": Advice(
         "For a study: right answers alone, without a baseline.",
-        f"Diversity falls: pass@1 rises and pass@k at large k suffers (2506.01347). {ALIKE}",
+        f"Diversity falls: pass@1 rises and pass@k at large k suffers (2506.01347). {ALIKE.format('right')}",
         options=KEEP,
     ),
     "nsr": Advice(
         "For a study: wrong answers alone, without a baseline.",
-        f"Nothing names the answer to move to, so a weak policy can break. {ALIKE}",
+        f"Nothing names the answer to move to, so a weak policy can break. {ALIKE.format('wrong')}",
         options=KEEP,
     ),
     "adaptive_bonus": Advice(
@@ -190,7 +190,7 @@ ADVICE = {
     ),
     "unlikeliness": Advice(
         "When unlikely right answers should gain over likely ones.",
-        f"The form printed in a digest favours the likely ones instead. {ALIKE}",
+        f"The form printed in a digest favours the likely ones instead. {ALIKE.format('right')}",
         options=KEEP,
     ),
     "cispo": Advice(
@@ -224,7 +224,7 @@ ADVICE = {
     ),
     "qae": Advice(
         "To learn from rare successes on hard problems and from rare failures on easy ones.",
-        "The larger part of a group has advantage 0 and teaches nothing.",
+        "Answers at the quantile have advantage 0: all wrong ones to a hard problem, all right ones to an easy one.",
     ),
     "gpg": Advice("The shortest group method: no ratio, no clip, no reference.", UNBOUNDED),
     "erc": Advice(

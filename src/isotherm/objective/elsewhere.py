@@ -1,4 +1,4 @@
-"""The same method in verl and TRL: its settings there, and what differs."""
+"""Rows that verl and TRL have as well: their settings, and what differs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Elsewhere:
-    verl: str
-    trl: str
-    differences: tuple[str, ...]
+    """The settings that give a row, "" where a package has nothing of the kind, and what then still differs."""
+
+    verl: str = ""
+    trl: str = ""
+    differences: tuple[str, ...] = ()
 
 
 ELSEWHERE: dict[str, Elsewhere] = {}

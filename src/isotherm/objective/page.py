@@ -18,6 +18,7 @@ from isotherm.objective.published import METHODS, Row
 
 SLOTS = ("advantage", "shape", "weights", "surrogate", "penalties", "normalizer", "control")
 RUN = "Run it"
+NOTHING = "nothing of the kind"
 WIDEST = 23  # of a column
 HEAD = ("method", "paper", "factors", "slot", "knob", "cost")
 LEGEND = """\
@@ -96,11 +97,19 @@ def sections(row: Row) -> Iterator[tuple[str, list[str]]]:
         yield "When to use it", [advice.use]
         yield "How it fails", [advice.fails]
     yield RUN, [command(row)]
-    if row.name in ELSEWHERE:
-        found = ELSEWHERE[row.name]
-        yield "In verl", [found.verl]
-        yield "In TRL", [found.trl]
-        yield "What differs there, and why", list(found.differences) or ["nothing"]
+    if advice:
+        yield from elsewhere(row)
+
+
+def elsewhere(row: Row) -> Iterator[tuple[str, list[str]]]:
+    """The same for the settings in other frameworks."""
+    if row.name not in ELSEWHERE:
+        yield "In verl and TRL", ["no matching setting is known"]
+        return
+    found = ELSEWHERE[row.name]
+    yield "In verl (actor stands for actor_rollout_ref.actor)", [found.verl or NOTHING]
+    yield "In TRL", [found.trl or NOTHING]
+    yield "What differs there, and why", list(found.differences) or ["nothing that is known"]
 
 
 def source(row: Row) -> str:

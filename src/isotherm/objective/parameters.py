@@ -28,7 +28,7 @@ MEANINGS = {
     "high": "the ratio is clipped above 1 + high",
     "clip_cov.high": "upper end of the window of covariances",
     "clip_cov_digest.high": "upper end of the window of covariances",
-    "cispo.high": "the weight is held at 1 + high",
+    "cispo.high": "the weight is at most 1 + high",
     "gspo.high": "the response's ratio is clipped above 1 + high",
     "dcpo.high": "width of the upper bound, before it widens for rare tokens",
     "erc.high": "largest rise of a token's entropy, as a share",

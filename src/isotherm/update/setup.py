@@ -55,7 +55,7 @@ def check_replay(config: Config) -> None:
 
 def claim(config: Config, folder: RunFolder) -> None:
     """Writes the resolved config, or refuses a folder that holds a run of another one."""
-    settings, added = as_dict(config), sources(config.method)
+    settings, added = as_dict(config), sources(config.method).encode()
     if folder.config.exists():
         try:
             there = read_json(folder.config)
@@ -68,14 +68,14 @@ def claim(config: Config, folder: RunFolder) -> None:
                 f"{folder.path} holds a run with {name} = {there.get(name)!r}, not {settings[name]!r}; "
                 "give the same settings to go on with it, or another folder with --out."
             )
-        if added != (folder.method.read_text(encoding="utf-8") if folder.method.exists() else ""):
+        if added != (folder.method.read_bytes() if folder.method.is_file() else b""):
             raise UserError(
                 f"{folder.path} holds a run whose method {config.method!r} was written otherwise, as {folder.method} "
                 "shows; restore that, or give another folder with --out."
             )
     else:
         if added:
-            write_whole(folder.method, added.encode())
+            write_whole(folder.method, added)
         write_whole(folder.config, json_bytes(settings))
 
 
