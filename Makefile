@@ -6,7 +6,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint golden
+.PHONY: help demo test lint golden papers
 .DELETE_ON_ERROR:
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test      run the tests; ARGS='-m slow' runs those that take minutes"
 	@echo "make lint      ruff and pyright"
 	@echo "make golden    renew the stored trajectory after a change of numerics that is meant"
+	@echo "make papers    write docs/papers.md from the table of methods"
 	@echo "make bench-X   run bench/X.py; ARGS='...' passes options on"
 
 demo: $(VENV)/.installed
@@ -29,6 +30,9 @@ lint: $(VENV)/.installed-dev
 
 golden: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/golden/trajectory.py
+
+papers: $(VENV)/.installed-dev
+	$(BIN)/python docs/papers.py
 
 bench-%: bench/%.py $(VENV)/.installed-dev
 	$(BIN)/python $< $(ARGS)

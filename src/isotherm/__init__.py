@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from isotherm.api import train
     from isotherm.errors import UserError
+    from isotherm.objective.added import add_method
+    from isotherm.objective.factors import reads
     from isotherm.runs import Run, load_run
     from isotherm.update.config import Config
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Run", "UserError", "load_run", "train"]
+__all__ = ["Config", "Run", "UserError", "add_method", "load_run", "reads", "train"]
 
 # Idle OpenMP threads that spin stop everybody else when cores are oversubscribed. Read once, when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -28,6 +30,8 @@ PLACES = {
     "Run": "isotherm.runs",
     "load_run": "isotherm.runs",
     "UserError": "isotherm.errors",
+    "add_method": "isotherm.objective.added",
+    "reads": "isotherm.objective.factors",
 }
 
 

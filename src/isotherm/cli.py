@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ examples:
   isotherm demo                                        GRPO beside an entropy intervention, then one report
   isotherm train                                       one run of the built-in model
   isotherm train --method "clip_higher + kl_cov"       another objective; `isotherm methods` lists them
+  isotherm methods kl_cov                              one method in full: equations, parameters, when to use it
   isotherm train recipes/grpo.py --lr 1e-4 --dry-run   a recipe with one setting changed, only shown
   isotherm report runs/*                               compare runs on one page
 """
@@ -102,8 +104,15 @@ def build_parser() -> Parser:
     sub.add_argument("runs", nargs="+", help="run folders")
     sub.add_argument("--out", default="", help="the page; default report.html in the run's folder, or here for several")
     command("metrics", metrics, "list every metric with its unit, reduction and definition")
-    sub = command("methods", methods, "list the methods, or explain one")
-    sub.add_argument("name", nargs="?", default="")
+    sub = command(
+        "methods",
+        methods,
+        "list the methods, or explain one in full",
+        epilog=METHODS_HELP,
+    )
+    sub.add_argument(
+        "name", nargs="?", default="", help="equations, parameters, when to use it, how it fails, how to run it"
+    )
     sub = command("pretrain", pretrain, "make the built-in model from nothing (under 30 minutes on 2 cores)")
     sub.add_argument("out", help="folder for the model")
     sub.add_argument("--seed", type=at_least(0), default=0)
@@ -113,6 +122,14 @@ def build_parser() -> Parser:
     )
     return parser
 
+
+METHODS_HELP = """\
+examples:
+  isotherm methods                                     all of them: paper, factors, slots, knob, cost beyond GRPO
+  isotherm methods kl_cov                              one in full, with a command line to paste
+  isotherm train --method "kl_cov(k=0.02)"             one of its parameters changed; the others keep their defaults
+  isotherm train --method "clip_higher + par"          terms of different slots go together
+docs/papers.md lists what each was tested and reproduced with, docs/tutorial.md writes a new one."""
 
 TRAIN_HELP = """\
 train one run; the same command again goes on where it was interrupted
@@ -262,7 +279,8 @@ def metrics(options: argparse.Namespace) -> int:
 def methods(options: argparse.Namespace) -> int:
     from isotherm.objective.page import explain, table
 
-    print(explain(options.name) if options.name else table())
+    width = max(40, shutil.get_terminal_size((120, 24)).columns)
+    print(explain(options.name, min(width, 100)) if options.name else table(width))
     return 0
 
 

@@ -10,7 +10,6 @@ from isotherm.objective import normalizers, surrogates
 from isotherm.objective.compose import inert, method
 from isotherm.objective.factors import bare
 from isotherm.objective.method import Method
-from isotherm.objective.page import explain, table
 from isotherm.objective.published import METHODS
 
 
@@ -109,18 +108,6 @@ def test_whatever_one_writes_gives_a_method_or_a_sentence(expression):
         return
     assert m.name == expression.strip()
     assert isinstance(m.surrogate, functools.partial) or callable(m.surrogate)
-
-
-def test_the_table_and_the_pages_are_made_from_the_rows():
-    lines = table().splitlines()
-    for name, row in METHODS.items():
-        (line,) = [line for line in lines if line.split()[0:1] == [name]]
-        assert row.paper in line
-        page = explain(name)
-        assert row.equation in page
-        assert all(f"{p} = " in page for p in row.parameters)
-    assert "updates = 1" in explain("kl_cov")
-    assert "updates = 1" not in explain("par")
 
 
 def test_what_changes_nothing_on_policy_says_so():

@@ -56,7 +56,7 @@ def test_the_standard_error_is_that_over_problems():
         entropy = np.array([[1.0, 1.0], [1.0, 0.0], [2.0, 2.0], [2.0, 0.0]], np.float32)
         length = np.array([2, 1, 2, 1])
 
-    mean, noise = mean_entropy(Rollout())
+    mean, noise = mean_entropy(Rollout())  # pyright: ignore[reportArgumentType]
     assert mean == pytest.approx(9 / 6)
     assert noise == pytest.approx(np.sqrt(2 * (1.5**2 + 1.5**2)) / 6)  # residuals 3 - 4.5 and 6 - 4.5
 

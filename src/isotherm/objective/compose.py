@@ -106,7 +106,8 @@ def row_named(name: str) -> Row:
     if name not in METHODS:
         close = difflib.get_close_matches(name, METHODS, n=1)
         hint = f" Did you mean {close[0]}?" if close else f" Valid are: {', '.join(METHODS)}."
-        raise UserError(f"There is no method named {name!r}.{hint}")
+        own = " A method of your own is added first, by isotherm.add_method."
+        raise UserError(f"There is no method named {name!r}.{hint}{own}")
     return METHODS[name]
 
 

@@ -9,6 +9,7 @@ import torch
 
 from isotherm.errors import UserError
 from isotherm.files import json_bytes, read_json, write_whole
+from isotherm.objective.added import sources
 from isotherm.objective.compose import method
 from isotherm.policy.model import check_model, model_folder
 from isotherm.rollout import store
@@ -56,7 +57,7 @@ def check_replay(config: Config) -> None:
 
 def claim(config: Config, folder: RunFolder) -> None:
     """Writes the resolved config, or refuses a folder that holds a run of another one."""
-    settings = as_dict(config)
+    settings, added = as_dict(config), sources(config.method).encode()
     if folder.config.exists():
         try:
             there = read_json(folder.config)
@@ -69,7 +70,14 @@ def claim(config: Config, folder: RunFolder) -> None:
                 f"{folder.path} holds a run with {name} = {there.get(name)!r}, not {settings[name]!r}; "
                 "give the same settings to go on with it, or another folder with --out."
             )
+        if added != (folder.method.read_bytes() if folder.method.is_file() else b""):
+            raise UserError(
+                f"{folder.path} holds a run whose method {config.method!r} was written otherwise, as {folder.method} "
+                "shows; restore that, or give another folder with --out."
+            )
     else:
+        if added:
+            write_whole(folder.method, added)
         write_whole(folder.config, json_bytes(settings))
 
 
