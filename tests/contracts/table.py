@@ -51,6 +51,13 @@ VARIANTS = (
     "gtpo(base=0.2, bonus=1.0)",
     "repo(beta=0.1) + grpo_s(base=0.2, bonus=1.0)",
     "sapo + a3po + cw_grpo + sampled_entropy + kl_cov",
+    "cispo(high=0.1, low=0.1)",
+    "clip_cov(ratio=0.1, low=0.2, clip_low=0.2, clip_high=0.2)",
+    "kl_cov(k=0.1, rounding=0.0)",
+    "reference_kl(c=0.1, most=0.02)",
+    "reference_kl(c=0.1, weight=ratio)",
+    "clip_higher + forking_tokens(rho=0.5, edge=quantile)",
+    "grpo(floor=0.1) + adaptive_bonus(target=0.3, start=0.01, least=0.001)",
 )
 EXPRESSIONS = (*METHODS, *VARIANTS)
 
@@ -79,6 +86,8 @@ OFF = {
     "clip_lower(low=0.2)": "grpo",
     "clip_tighter(low=0.2)": "grpo",
     "forking_tokens(rho=1.0)": "grpo",
+    "forking_tokens(rho=1.0, edge=quantile)": "grpo",
+    "reference_kl(c=0.1, most=1e9)": "reference_kl(c=0.1)",
     "random_weight(share=0.0)": "grpo",
     "random_weight(floor=1.0)": "grpo",
     "entropy_adv(alpha=0.0)": "grpo",
@@ -125,6 +134,10 @@ ON = {
     "random_weight": "grpo",
     "entropy_adv": "grpo",
     "cispo": "grpo",
+    "cispo(low=0.1)": "cispo",
+    "clip_cov(clip_low=0.1, clip_high=0.1)": "clip_cov",
+    "reference_kl(c=0.1, most=0.02)": "reference_kl(c=0.1)",
+    "reference_kl(c=0.1, weight=ratio)": "reference_kl(c=0.1)",
     "gspo": "reinforce + sequence_mean",
     "sapo": "grpo",
     "gppo": "grpo",

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -22,6 +23,31 @@ def test_estimators_of_the_reference_kl(estimator):
     log_r = tokens.logprob - tokens.ref_logprob  # log pi / pi_ref
     expected = {"k1": log_r, "k2": log_r.square() / 2, "k3": (-log_r).exp() - 1 + log_r}
     torch.testing.assert_close(reference_kl(tokens, estimator=estimator), expected[estimator])
+
+
+def at(x, old, **parameters):
+    """Cost and slope of one token with log pi_ref - log pi = x and log pi - log pi_old = old."""
+    now = torch.tensor([-1.0], dtype=torch.float64, requires_grad=True)
+    moved = {"ref_logprob": now.detach() + x, "old_logprob": now.detach() - old}
+    cost = reference_kl(dataclasses.replace(batch(0, (1,), (0,)), logprob=now, **moved), **parameters)
+    cost.sum().backward()
+    assert now.grad is not None
+    return cost.item(), now.grad.item()
+
+
+def test_the_cost_of_a_token_may_be_bounded():
+    """k3 at x = 3 is e^3 - 4 = 16.09 with slope 1 - e^3; k1 at x = 3 is -3."""
+    assert at(3.0, 0.0) == pytest.approx((math.exp(3) - 4, 1 - math.exp(3)))
+    assert at(3.0, 0.0, most=10.0) == (10.0, 0.0)
+    assert at(1.0, 0.0, most=10.0) == pytest.approx((math.e - 2, 1 - math.e))
+    assert at(3.0, 0.0, estimator="k1", most=2.0) == (-2.0, 0.0)
+
+
+def test_k3_times_the_ratio_has_the_slope_minus_x_times_the_ratio():
+    """d (r k3) = r (k3 + 1 - e^x) dlog pi = -r x dlog pi."""
+    for x, old in ((0.5, 0.0), (-2.0, 0.3), (1.0, -1.0)):
+        r = math.exp(old)
+        assert at(x, old, weight="ratio") == pytest.approx((r * (math.exp(x) - 1 - x), -r * x))
 
 
 @pytest.mark.parametrize("estimator", ["k1", "k3"])

@@ -6,7 +6,7 @@ and fields of TRL's GRPOConfig; "" where a package has nothing of the kind. Plai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -126,24 +126,25 @@ ELSEWHERE: dict[str, Elsewhere] = {
         "actor.entropy_coeff=c",
         "entropy_coef=c",
         (
-            "TRL's bonus is the mean over tokens under every loss_type; here, as in verl, H has the shares of the loss, "
-            "which are the token mean's unless sequence_mean or dr_grpo is set: one loss has one normalizer.",
+            "TRL's bonus is the mean over tokens under every loss_type; here, as in verl, H has the loss's own shares: "
+            "those of tokens unless sequence_mean or dr_grpo is set, because one loss has one normalizer.",
             "With top_entropy_quantile TRL's bonus is the mean over the tokens that the mask leaves; here "
             "forking_tokens weighs the surrogate alone.",
         ),
     ),
     "reference_kl": Elsewhere(
-        "actor.use_kl_loss=True, actor.kl_loss_coef=c, actor.kl_loss_type=kl, mse or low_var_kl for k1, k2 or k3",
+        "actor.use_kl_loss=True, actor.kl_loss_coef=c, actor.kl_loss_type=low_var_kl",
         "beta=c",
         (
             "verl holds k3 within 10 of 0, and its slope there is 0: reference_kl(most=10.0).",
+            "verl's types kl and mse are reference_kl(estimator=k1) and reference_kl(estimator=k2).",
             "verl's types with + have the value of k1 or k3 and the slope of k2: reference_kl(estimator=k2).",
             "TRL multiplies k3 by r unless use_bias_correction_kl=False: reference_kl(weight=ratio).",
             "log pi_ref - log pi is held within 20 here, for k3 only in verl, and nowhere in TRL.",
         ),
     ),
     "clip_cov": CLIP_COV,
-    "clip_cov_digest": CLIP_COV,
+    "clip_cov_digest": replace(CLIP_COV, verl=CLIP_COV.verl.replace("clip_low", "1.0").replace("clip_high", "1.0")),
     "kl_cov": KL_COV,
     "kl_cov_32b": KL_COV,
     "kl_cov_shipped": KL_COV,
