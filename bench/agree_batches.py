@@ -57,15 +57,15 @@ class Batch:
 
 
 def draw(seed: int, far: bool = False, drift: float | None = None) -> Batch:
-    """Groups of 2 to 4 responses of 1 to 24 tokens, a fifth of them with advantage 0; drifts of every size.
+    """2 to 8 groups of 2 to 4 responses of 1 to 48 tokens, a fifth of them with advantage 0; drifts of every size.
 
     An eighth of the ratios lie at a clip bound, an eighth at 1, unless a drift is given. far: some log-ratios are +-25.
     Entropies are float32 numbers held in float64.
     """
     g = torch.Generator().manual_seed(seed)
-    groups = int(torch.randint(1, 6, (), generator=g))
+    groups = int(torch.randint(2, 9, (), generator=g))
     group = torch.arange(groups).repeat_interleave(torch.randint(2, 5, (groups,), generator=g))
-    size = (len(group), int(torch.randint(1, 25, (), generator=g)))
+    size = (len(group), int(torch.randint(1, 49, (), generator=g)))
     length = torch.randint(1, size[1] + 1, size[:1], generator=g)
     length[0] = size[1]
 

@@ -31,7 +31,7 @@ def kind(name: str, **more: Any) -> dict[str, Any]:
 
 SAPO = {"sapo_temperature_pos": 0.5, "sapo_temperature_neg": 3.0}
 QUANTILE = "forking_tokens(edge=quantile"
-ADAPTIVE = {"use_adaptive_entropy": True, "entropy_target": 0.9}
+ADAPTIVE = {"use_adaptive_entropy": True, "entropy_target": 1.0}
 CHECKS = (
     Check("grpo", (
         (kind("grpo"), "grpo + sequence_mean"),
@@ -70,9 +70,9 @@ CHECKS = (
          f"sequence_mean + {QUANTILE}, rho=0.3) + reference_kl(c=0.1, weight=ratio)"),
     )),
     Check("adaptive entropy", (
-        (kind("dapo", **ADAPTIVE, entropy_coef_max=0.03), "adaptive_bonus(target=0.9, delta=0.005, most=0.03)"),
+        (kind("dapo", **ADAPTIVE, entropy_coef_max=0.03), "adaptive_bonus(target=1.0, delta=0.005, most=0.03)"),
         (kind("dapo", **ADAPTIVE, entropy_coef=0.01, entropy_coef_delta=0.002, entropy_coef_min=0.004),
-         "adaptive_bonus(target=0.9, delta=0.002, start=0.01, least=0.004, most=1)"),
+         "adaptive_bonus(target=1.0, delta=0.002, start=0.01, least=0.004, most=1)"),
     )),
 )  # fmt: skip
 ADVANTAGES = (

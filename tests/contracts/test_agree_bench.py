@@ -78,12 +78,15 @@ def test_the_value_of_a_stopped_loss_follows_from_our_slopes(batches):
 
 
 def test_another_method_is_seen_to_differ(batches):
-    errors, batch = batches.Errors(), batches.draw(5)
-    first, second = (batches.ours(batch, method(name)) for name in ("ppo_clip", "ppo_clip(high=0.3)"))
-    errors.add(batch, first, first, "plain")
-    assert errors.worst == 0
-    errors.add(batch, first, second, "plain")
-    assert errors.logprob > 1e-3
+    same, other = batches.Errors(), batches.Errors()
+    for seed in range(6):
+        batch = batches.draw(seed)
+        first, second = (batches.ours(batch, method(name)) for name in ("ppo_clip", "ppo_clip(high=0.25)"))
+        same.add(batch, first, first, "plain")
+        other.add(batch, first, second, "plain")
+    assert (same.worst, same.active) == (0, 6)
+    assert other.logprob > 1e-2
+    assert other.loss > 1e-4
     assert batches.relative(1.0, 0.0) == math.inf
 
 
