@@ -36,6 +36,7 @@ CHECKS = (
     Check("grpo", (
         (kind("grpo"), "grpo + sequence_mean"),
         (kind("grpo", epsilon_high=0.28), "clip_higher + sequence_mean"),
+        (kind("grpo", entropy_coef=0.01), "sequence_mean + entropy_bonus(c=0.01, mean=tokens)"),
         (kind("grpo", beta=0.1), "sequence_mean + reference_kl(c=0.1, weight=ratio)"),
         (kind("grpo", beta=0.1, use_bias_correction_kl=False), "sequence_mean + reference_kl(c=0.1)"),
     )),
@@ -47,7 +48,10 @@ CHECKS = (
         (kind("dapo", epsilon=1.0, epsilon_high=1e30), "no_clip"),
         (kind("bnpo", entropy_coef=0.01), "grpo + entropy_bonus(c=0.01)"),
     )),
-    Check("dr_grpo", ((kind("dr_grpo"), f"dr_grpo(length={LENGTH})"),)),
+    Check("dr_grpo", (
+        (kind("dr_grpo"), f"dr_grpo(length={LENGTH})"),
+        (kind("dr_grpo", entropy_coef=0.01), f"dr_grpo(length={LENGTH}) + entropy_bonus(c=0.01, mean=tokens)"),
+    )),
     Check("cispo", (
         (kind("cispo", epsilon_high=5.0), "cispo(high=4.0)"),
         (kind("cispo", epsilon_high=1.2, entropy_coef=0.01), "cispo(high=0.2) + entropy_bonus(c=0.01)"),
@@ -73,6 +77,7 @@ CHECKS = (
         (kind("dapo", **ADAPTIVE, entropy_coef_max=0.03), "adaptive_bonus(target=1.0, delta=0.005, most=0.03)"),
         (kind("dapo", **ADAPTIVE, entropy_coef=0.01, entropy_coef_delta=0.002, entropy_coef_min=0.004),
          "adaptive_bonus(target=1.0, delta=0.002, start=0.01, least=0.004, most=1)"),
+        (kind("grpo", **ADAPTIVE), "sequence_mean + adaptive_bonus(target=1.0, delta=0.005, most=1, mean=tokens)"),
     )),
 )  # fmt: skip
 ADVANTAGES = (

@@ -4,8 +4,9 @@ import math
 import pytest
 import torch
 
-from contracts.streams import batch
+from contracts.streams import batch, slopes
 from isotherm.objective.compose import method
+from isotherm.objective.method import decide
 from isotherm.objective.penalties import everywhere, needs_reference, negative_entropy, reference_kl
 
 
@@ -69,3 +70,20 @@ def test_only_the_reference_kl_needs_a_reference():
         name for name in ("entropy_bonus", "kl_cov", "reference_kl") if needs_reference(method(name).penalties[0].cost)
     ]
     assert needs == ["reference_kl"]
+
+
+@pytest.mark.parametrize("base", ["grpo", "sequence_mean", "dr_grpo(length=12)"])
+def test_the_bonus_may_be_the_mean_over_tokens_whatever_the_loss(base):
+    """Slope -c / T of every entropy."""
+    tokens = batch()
+    chosen = method(f"{base} + entropy_bonus(c=0.5, mean=tokens)")
+    _, slope = slopes(tokens, chosen, decide(tokens, chosen))
+    torch.testing.assert_close(slope[1], torch.full_like(slope[1], -0.5 / len(tokens)))
+
+
+def test_a_knob_leaves_the_mean_as_it_is():
+    chosen = method("sequence_mean + adaptive_bonus(mean=tokens)")
+    moved = chosen.with_knob(chosen.control.knob, 0.5)
+    tokens = batch()
+    _, slope = slopes(tokens, moved, decide(tokens, moved))
+    torch.testing.assert_close(slope[1], torch.full_like(slope[1], -0.5 / len(tokens)))

@@ -126,8 +126,8 @@ ELSEWHERE: dict[str, Elsewhere] = {
         "actor.entropy_coeff=c",
         "entropy_coef=c",
         (
-            "TRL's bonus is the mean over tokens under every loss_type; here, as in verl, H has the loss's own shares: "
-            "those of tokens unless sequence_mean or dr_grpo is set, because one loss has one normalizer.",
+            "TRL's bonus is the mean over tokens under every loss_type: entropy_bonus(mean=tokens); here and in verl it "
+            "has the normalizer of the loss.",
             "With top_entropy_quantile TRL's bonus is the mean over the tokens that the mask leaves; here "
             "forking_tokens weighs the surrogate alone.",
         ),
@@ -198,6 +198,9 @@ ELSEWHERE: dict[str, Elsewhere] = {
         (
             "TRL's delta is 0.005 and its most 1.0 unless set: adaptive_bonus(delta=0.005, most=1.0).",
             "Where H is exactly the target TRL raises the coefficient; here, as the paper has it, it falls.",
+            "TRL's bonus is the mean over tokens under every loss_type: adaptive_bonus(mean=tokens).",
+            "With top_entropy_quantile TRL measures H, and gives the bonus, over the tokens that the mask leaves; here "
+            "over all.",
             "Both measure H of the step just done, and the first step has no bonus.",
         ),
     ),

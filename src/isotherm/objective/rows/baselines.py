@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from isotherm.advantages import baselines
-from isotherm.objective import penalties
 from isotherm.objective.bounds import at_least, at_most, one_of
 from isotherm.objective.factors import reads
 from isotherm.objective.interventions import (
@@ -13,7 +12,8 @@ from isotherm.objective.interventions import (
     entropy_advantage,
     forking_tokens,
 )
-from isotherm.objective.method import Control, Penalty, Slots
+from isotherm.objective.method import Control, Slots
+from isotherm.objective.rows.basic import bonus
 
 
 def forking(rho: float = 0.2, edge: str = "count") -> Slots:
@@ -50,12 +50,12 @@ def nsr() -> Slots:
 
 
 def adaptive_bonus(target: float = 0.2, delta: float = 1e-4, most: float = 0.005, start: float = 0.0,
-                   least: float = 0.0) -> Slots:  # fmt: skip
+                   least: float = 0.0, mean: str = "loss") -> Slots:  # fmt: skip
     """An entropy bonus whose coefficient rises while the entropy is below target, and which is off above it."""
     at_least(0, target=target, delta=delta, most=most, start=start, least=least)
     bounds = {"most": most, "start": start, "least": least}
     update = partial(adaptive_entropy.raise_while_low, target=target, delta=delta, **bounds)
-    cost = Penalty(penalties.negative_entropy, partial(adaptive_entropy.adaptive_entropy, c=0.0))
+    cost = bonus(partial(adaptive_entropy.adaptive_entropy, c=0.0), mean)
     return {"penalties": (cost,), "control": Control(knob="adaptive_entropy.c", start=0.0, update=update)}
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from isotherm.advantages import estimators
 from isotherm.objective import normalizers, penalties, surrogates
 from isotherm.objective.bounds import above, at_least, one_of
+from isotherm.objective.factors import Part
 from isotherm.objective.method import Penalty, Slots
 
 
@@ -58,9 +59,14 @@ def sequence_mean() -> Slots:
     return {"normalizer": normalizers.sequence_mean}
 
 
-def entropy_bonus(c: float = 1e-3) -> Slots:
-    """Adds -c H to the loss."""
-    return {"penalties": (Penalty(penalties.negative_entropy, partial(penalties.everywhere, c=c)),)}
+def entropy_bonus(c: float = 1e-3, mean: str = "loss") -> Slots:
+    """Adds -c H to the loss, its mean that of the loss or that over tokens."""
+    return {"penalties": (bonus(partial(penalties.everywhere, c=c), mean),)}
+
+
+def bonus(coefficient: Part, mean: str) -> Penalty:
+    one_of(("loss", "tokens"), mean=mean)
+    return Penalty(penalties.negative_entropy, coefficient, normalizers.token_mean if mean == "tokens" else None)
 
 
 def reference_kl(c: float = 1e-3, estimator: str = "k3", most: float = 0.0, weight: str = "none") -> Slots:
