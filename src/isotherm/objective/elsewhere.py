@@ -126,8 +126,8 @@ ELSEWHERE: dict[str, Elsewhere] = {
         "actor.entropy_coeff=c",
         "entropy_coef=c",
         (
-            "TRL's bonus is the mean over tokens under every loss_type: entropy_bonus(mean=tokens); here and in verl it "
-            "has the normalizer of the loss.",
+            "TRL's bonus is the mean over tokens under every loss_type: entropy_bonus(mean=tokens); here and in verl "
+            "it has the normalizer of the loss.",
             "With top_entropy_quantile TRL's bonus is the mean over the tokens that the mask leaves; here "
             "forking_tokens weighs the surrogate alone.",
         ),
