@@ -1,7 +1,9 @@
 """Rows that verl 0.9.1 and TRL 1.16.0 have as well: their settings, each difference with its switch or its reason.
 
-Held by `bench/agree.py`, which runs both. Settings are verl's Hydra keys, with `actor` for `actor_rollout_ref.actor`,
-and fields of TRL's GRPOConfig; "" where a package has nothing of the kind. Plain data, without torch.
+`bench/agree.py` runs both, for losses and slopes and for the advantages of grpo, dr_grpo, rloo and opo. The advantages
+of gpg and reinforce_pp, and what concerns micro-batches, were read in the sources only. Settings are verl's Hydra keys,
+with `actor` for `actor_rollout_ref.actor`, and fields of TRL's GRPOConfig; "" where a package has nothing of the kind.
+Plain data, without torch.
 """
 
 from __future__ import annotations
@@ -168,7 +170,7 @@ ELSEWHERE: dict[str, Elsewhere] = {
             "The ratio of a response is held below e^10 in verl, below e^20 here.",
             "A weight on a token acts on the slope of that token here; in TRL, whose ratio is differentiated as a "
             "whole, it spreads over the response.",
-            "TRL also has sequence ratios under cispo and sapo, which no row here has: no paper does.",
+            "TRL also has sequence ratios under cispo and sapo, which no row here has.",
             TRUNCATED,
         ),
     ),
