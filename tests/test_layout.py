@@ -108,7 +108,7 @@ def test_mathematics_imports_only_torch_and_numpy() -> None:
 
 
 def test_the_command_starts_without_torch() -> None:
-    light = "isotherm.cli, isotherm.records, isotherm.tasks, isotherm.update.config"
+    light = "isotherm.cli, isotherm.records, isotherm.tasks, isotherm.update.config, isotherm.objective.elsewhere"
     told = subprocess.run(
         [sys.executable, "-c", f"import {light}, sys; print('torch' in sys.modules)"],
         capture_output=True,

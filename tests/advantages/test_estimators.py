@@ -84,6 +84,12 @@ def test_no_responses(loop):
     assert found.shape == (0,)
 
 
+def test_the_floor_of_the_deviation_is_a_choice():
+    """(1, 0): mean .5, deviation sqrt(.5)."""
+    found = estimators.grpo(torch.tensor([1.0, 0.0], dtype=torch.float64), torch.tensor([0, 0]), floor=0.1)
+    assert found.tolist() == pytest.approx([0.5 / (0.5**0.5 + 0.1), -0.5 / (0.5**0.5 + 0.1)])
+
+
 def test_sizes_and_means_of_groups():
     group = torch.tensor(GROUP)
     assert estimators.sizes(group).tolist() == [GROUP.count(g) for g in GROUP]

@@ -30,6 +30,22 @@ def test_cispo_weighs_the_slope_of_log_pi_by_the_capped_ratio(r, a, expected):
 
 
 @pytest.mark.parametrize(
+    ("r", "a", "expected"), [(0.5, 2.0, 1.6), (0.5, -2.0, -1.6), (0.9, 2.0, 1.8), (7.0, 2.0, 2.6), (1e-12, 1.0, 0.8)]
+)
+def test_cispo_may_have_a_lower_bound(r, a, expected):
+    assert slope(cispo, r, a, high=0.3, low=0.2) == pytest.approx(expected)
+
+
+def test_cispo_is_straight_beyond_its_bounds_however_far():
+    """1.3 (1 + 30 - log 1.3) and .8 (1 - 30 - log .8), with slopes 1.3 and .8."""
+    for x, bound in ((30.0, 1.3), (-30.0, 0.8)):
+        tokens = dataclasses.replace(two_responses(), old_logprob=two_responses().logprob - x)
+        f = cispo(tokens, torch.ones(5, dtype=torch.float64), high=0.3, low=0.2)
+        assert f.tolist() == pytest.approx([bound * (1 + x - math.log(bound))] * 5)
+        assert slope(cispo, math.exp(x), 1.0, high=0.3, low=0.2) == pytest.approx(bound)
+
+
+@pytest.mark.parametrize(
     ("r", "a", "expected"),
     [
         (1.2, 2.0, 2.4),  # inside: r A

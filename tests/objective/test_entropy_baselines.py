@@ -9,7 +9,7 @@ from contracts.streams import batch
 from isotherm.objective.compose import method
 from isotherm.objective.interventions.adaptive_entropy import raise_while_low
 from isotherm.objective.interventions.entropy_advantage import entropy_advantage
-from isotherm.objective.interventions.forking_tokens import forking_tokens
+from isotherm.objective.interventions.forking_tokens import above_quantile, forking_tokens
 from isotherm.objective.method import Measured, decide
 
 
@@ -33,6 +33,14 @@ def test_the_share_is_of_the_batch_and_ties_do_not_exceed_it():
     assert int(weight.sum()) == 25
     assert float(tokens.entropy[weight == 1].min()) >= float(tokens.entropy[weight == 0].max())
     assert forking_tokens(with_entropy(1.0, 1.0, 1.0, 1.0), rho=0.5).sum() == 2
+
+
+def test_the_edge_may_be_a_quantile():
+    """Of 0 to 10 the .8-quantile is 8, and of 0 to 9 it is 7.2; whoever is at the edge is in, so may be all."""
+    assert above_quantile(with_entropy(*range(11)), rho=0.2).tolist() == [0] * 8 + [1] * 3
+    assert forking_tokens(with_entropy(*range(11)), rho=0.2).tolist() == [0] * 9 + [1] * 2
+    assert above_quantile(with_entropy(*range(10)), rho=0.2).tolist() == [0] * 8 + [1] * 2
+    assert above_quantile(with_entropy(2.0, 1.0, 1.0, 1.0, 0.0), rho=0.4).tolist() == [1, 1, 1, 1, 0]
 
 
 def test_the_advantage_grows_by_entropy_but_by_no_more_than_half_of_itself():
@@ -66,6 +74,12 @@ def test_the_bonus_has_bounds():
     assert coefficients([0.1] * 80)[-1] == 0.005
     assert coefficients([0.1] * 3) == pytest.approx([1e-4, 2e-4, 3e-4])
     assert coefficients([0.9, 0.9, 0.1]) == pytest.approx([0, 0, 1e-4])
+
+
+def test_the_bonus_may_start_elsewhere_and_need_not_fall_to_nothing():
+    """c goes .4 .3 .2 .2 .3 from .5, never below .2."""
+    found = coefficients([0.3, 0.2, 0.2, 0.2, 0.1], target=0.2, delta=0.1, most=1.0, start=0.5, least=0.2)
+    assert found == pytest.approx([0, 0.3, 0.2, 0.2, 0.3])
 
 
 def test_the_knob_is_the_bonus_alone():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from contracts.streams import batch
+from isotherm.objective.compose import method
 from isotherm.objective.interventions.entropy_mechanism import clip_cov, covariance, distance, kl_cov
 
 
@@ -94,3 +95,19 @@ def test_distance_has_no_slope_at_a_rounding_error(gap, value, slope):
     d.sum().backward()
     assert d.item() == pytest.approx(value, abs=1e-12)
     assert leaf.grad.item() == slope
+
+
+def test_without_a_rounding_every_distance_has_a_slope():
+    one = batch(0, (3,), (0,))
+    leaf = one.logprob.clone().requires_grad_()
+    gap = torch.tensor([3e-7, -3e-7, 0.0], dtype=torch.float64)
+    moved = dataclasses.replace(one, logprob=leaf, old_logprob=one.logprob - gap)
+    distance(moved, rounding=0.0).sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.tolist() == [1.0, -1.0, 0.0]
+
+
+def test_the_clip_of_clip_cov_is_that_of_its_surrogate_and_of_its_window():
+    chosen = method("clip_cov(clip_low=0.1, clip_high=0.3)")
+    assert chosen.surrogate.keywords == {"low": 0.1, "high": 0.3, "dual": 0.0}
+    assert {"clip_low": 0.1, "clip_high": 0.3}.items() <= chosen.weights[0].keywords.items()

@@ -13,13 +13,13 @@ def group_mean(values: Tensor, group: Tensor) -> Tensor:
     return (total / slot.bincount())[slot] if len(slot) else values
 
 
-def grpo(reward: Tensor, group: Tensor) -> Tensor:
-    """A = (R - mean) / (std + 1e-6) over the group, std with n - 1 (DeepSeekMath, arXiv 2402.03300, sec. 4.1.2).
+def grpo(reward: Tensor, group: Tensor, *, floor: float = 1e-6) -> Tensor:
+    """A = (R - mean) / (std + floor) over the group, std with n - 1 (DeepSeekMath, arXiv 2402.03300, sec. 4.1.2).
 
     >>> grpo(torch.tensor([1., 0.]), torch.tensor([0, 0])).sign()
     tensor([ 1., -1.])
     """
-    return mean_only(reward, group) / (deviation(reward, group) + 1e-6)
+    return mean_only(reward, group) / (deviation(reward, group) + floor)
 
 
 def deviation(reward: Tensor, group: Tensor) -> Tensor:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 
-def at_least(least: float, **values: float) -> None:
+def at_least(least: float, /, **values: float) -> None:
     for name, value in values.items():
         if value < least:
             raise ValueError(f"{name} must be {least} or more, not {value:g}")
 
 
-def at_most(most: float, **values: float) -> None:
+def at_most(most: float, /, **values: float) -> None:
     for name, value in values.items():
         if value > most:
             raise ValueError(f"{name} must be {most} or less, not {value:g}")
 
 
-def above(bound: float, **values: float) -> None:
+def above(bound: float, /, **values: float) -> None:
     for name, value in values.items():
         if value <= bound:
             raise ValueError(f"{name} must be above {bound:g}, not {value:g}")
 
 
-def below(bound: float, **values: float) -> None:
+def below(bound: float, /, **values: float) -> None:
     for name, value in values.items():
         if value >= bound:
             raise ValueError(f"{name} must be below {bound:g}, not {value:g}")

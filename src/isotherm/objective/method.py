@@ -25,10 +25,19 @@ Slots = dict[str, Any]  # those that a term of an expression fills, by the name 
 
 @dataclass(frozen=True)
 class Penalty:
-    """cost(tokens) is differentiated; coefficient(tokens) is decided on the batch, without gradient."""
+    """cost(tokens) is differentiated; coefficient(tokens) is decided on the batch, without gradient.
+
+    Its normalizer is the method's unless it has its own.
+    """
 
     cost: Part
     coefficient: Part
+    normalizer: Part | None = None
+
+    def decide(self, tokens: Tokens, normalizer: Tensor) -> Tensor:
+        """c, or c times its own N over the method's."""
+        c = self.coefficient(tokens)
+        return c * self.normalizer(tokens) / normalizer if self.normalizer else c
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ class Method:
     def with_knob(self, knob: str, value: float) -> Method:
         """The method with one hyper-parameter replaced."""
         swap = functools.partial(set_knob, knob=knob, value=value)
-        penalties = tuple(Penalty(swap(p.cost), swap(p.coefficient)) for p in self.penalties)
+        penalties = tuple(Penalty(swap(p.cost), swap(p.coefficient), p.normalizer) for p in self.penalties)
         return dataclasses.replace(
             self,
             shape=tuple(map(swap, self.shape)),
@@ -139,9 +148,8 @@ def decide(tokens: Tokens, method: Method) -> Decision:
         advantage = shape(tokens, advantage)
     for part in method.weights:
         weight = weight * part(tokens)
-    return Decision(
-        advantage, weight, method.normalizer(tokens), tuple(p.coefficient(tokens) for p in method.penalties)
-    )
+    normalizer = method.normalizer(tokens)
+    return Decision(advantage, weight, normalizer, tuple(p.decide(tokens, normalizer) for p in method.penalties))
 
 
 def loss(tokens: Tokens, method: Method, decision: Decision) -> Tensor:

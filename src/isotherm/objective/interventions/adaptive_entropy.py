@@ -17,12 +17,20 @@ def adaptive_entropy(tokens: Tokens, *, c: float = 0.0) -> Tensor:
 
 
 def raise_while_low(
-    state: dict[str, Any], measured: Measured, *, target: float = 0.2, delta: float = 1e-4, most: float = 0.005
+    state: dict[str, Any],
+    measured: Measured,
+    *,
+    target: float = 0.2,
+    delta: float = 1e-4,
+    most: float = 0.005,
+    start: float = 0.0,
+    least: float = 0.0,
 ) -> dict[str, Any]:
-    """c <- clip(c + delta if H < target else c - delta, 0, most); in force is c where H <= target, else 0.
+    """c <- clip(c + delta if H < target else c - delta, least, most); in force is c where H <= target, else 0.
 
-    H is that of the step just done. c goes on moving while it is not in force, and most is not exceeded.
+    H is that of the step just done. c goes on moving while it is not in force, and most is not exceeded. Before the
+    first measurement c is start, and not in force.
     """
     move = delta if measured.entropy < target else -delta
-    c = min(most, max(0.0, state.get("c", state["value"]) + move))
+    c = min(most, max(least, state.get("c", start) + move))
     return {"value": c if measured.entropy <= target else 0.0, "c": c}

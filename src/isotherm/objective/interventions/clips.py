@@ -3,7 +3,7 @@
 
 Where a paper stops the gradient of a ratio, f here is the function with exactly that gradient, so that no part needs a
 stop: beyond a bound b = log r it goes on as the tangent of r, e^b (1 + log r - b). The value of the loss then differs.
-As everywhere |log r| is held within 20, and f is flat beyond.
+As everywhere |log r| is held within 20, and f is flat beyond, but for CISPO's straight ends.
 """
 
 from __future__ import annotations
@@ -20,13 +20,19 @@ from isotherm.tokens.draws import uniform
 
 
 @reads("clip", "advantage")
-def cispo(tokens: Tokens, advantage: Tensor, *, high: float) -> Tensor:
-    """df = min(r, 1 + high) A dlog pi: no token loses its gradient (CISPO, 2506.13585: sg(min(r, 1 + high)) A log pi).
+def cispo(tokens: Tokens, advantage: Tensor, *, high: float, low: float = 1.0) -> Tensor:
+    """df = c A dlog pi, c = clip(r, 1 - low, 1 + high): no token loses its gradient (CISPO, 2506.13585).
 
-    The bound below 1, which the paper left open, is not here.
+    The paper writes sg(c) A log pi. low = 1 is no lower bound, which it left open. f is straight beyond a bound, for a
+    log r of any size.
     """
-    x, bound = log_ratio(tokens), math.log1p(high)
-    return torch.where(x > bound, (1 + high) * (1 + x - bound), x.exp()) * advantage
+    x = tokens.logprob - tokens.old_logprob
+    f, up = log_ratio(tokens).exp(), math.log1p(high)
+    f = torch.where(x > up, (1 + high) * (1 + x - up), f)
+    if low < 1:
+        down = math.log1p(-low)
+        f = torch.where(x < down, (1 - low) * (1 + x - down), f)
+    return f * advantage
 
 
 @reads("clip", "advantage")
@@ -46,7 +52,7 @@ def ce_gppo(tokens: Tokens, advantage: Tensor, *, low: float, high: float, lower
 @reads("clip", "advantage")
 def sapo(tokens: Tokens, advantage: Tensor, *, pos: float, neg: float) -> Tensor:
     """4 / tau sigmoid(tau (r - 1)) A with tau = pos where A > 0, else neg (SAPO, 2511.20347): slope A at r = 1."""
-    tau = torch.where(advantage > 0, pos, neg).to(advantage.dtype)
+    tau = torch.full_like(advantage, neg).masked_fill(advantage > 0, pos)
     return 4 / tau * torch.sigmoid(tau * (log_ratio(tokens).exp() - 1)) * advantage
 
 

@@ -70,7 +70,7 @@ def rand_kl_cov(tokens: Tokens, *, k: float = 2e-3, beta: float = 1.0) -> Tensor
 
 
 @reads("probability")
-def distance(tokens: Tokens) -> Tensor:
+def distance(tokens: Tokens, *, rounding: float = NOTHING) -> Tensor:
     """|log pi - log pi_old|, with no slope where the two differ by rounding only (eq. 13)."""
     x = tokens.logprob - tokens.old_logprob
-    return torch.where(x.detach().abs() < NOTHING, torch.zeros_like(x), x.abs())
+    return torch.where(x.detach().abs() < rounding, torch.zeros_like(x), x.abs())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from isotherm.advantages import baselines
-from isotherm.objective import penalties
 from isotherm.objective.bounds import at_least, at_most, one_of
 from isotherm.objective.factors import reads
 from isotherm.objective.interventions import (
@@ -13,14 +12,18 @@ from isotherm.objective.interventions import (
     entropy_advantage,
     forking_tokens,
 )
-from isotherm.objective.method import Control, Penalty, Slots
+from isotherm.objective.method import Control, Slots
+from isotherm.objective.rows.basic import bonus
 
 
-def forking(rho: float = 0.2) -> Slots:
-    """Only the share rho of tokens of highest entropy is trained on; published on top of clip_higher."""
+def forking(rho: float = 0.2, edge: str = "count") -> Slots:
+    """Only the share rho of tokens of highest entropy is trained on, by count or by quantile; published on top of
+    clip_higher."""
     at_least(0, rho=rho)
     at_most(1, rho=rho)
-    return {"weights": (partial(forking_tokens.forking_tokens, rho=rho),)}
+    edges = {"count": forking_tokens.forking_tokens, "quantile": forking_tokens.above_quantile}
+    one_of(tuple(edges), edge=edge)
+    return {"weights": (partial(edges[edge], rho=rho),)}
 
 
 def entropy_adv(alpha: float = 0.4, kappa: float = 2.0) -> Slots:
@@ -46,11 +49,13 @@ def nsr() -> Slots:
     return w_reinforce(pos=0.0, neg=1.0)
 
 
-def adaptive_bonus(target: float = 0.2, delta: float = 1e-4, most: float = 0.005) -> Slots:
+def adaptive_bonus(target: float = 0.2, delta: float = 1e-4, most: float = 0.005, start: float = 0.0,
+                   least: float = 0.0, mean: str = "loss") -> Slots:  # fmt: skip
     """An entropy bonus whose coefficient rises while the entropy is below target, and which is off above it."""
-    at_least(0, target=target, delta=delta, most=most)
-    update = partial(adaptive_entropy.raise_while_low, target=target, delta=delta, most=most)
-    cost = Penalty(penalties.negative_entropy, partial(adaptive_entropy.adaptive_entropy, c=0.0))
+    at_least(0, target=target, delta=delta, most=most, start=start, least=least)
+    bounds = {"most": most, "start": start, "least": least}
+    update = partial(adaptive_entropy.raise_while_low, target=target, delta=delta, **bounds)
+    cost = bonus(partial(adaptive_entropy.adaptive_entropy, c=0.0), mean)
     return {"penalties": (cost,), "controls": (Control(knob="adaptive_entropy.c", start=0.0, update=update),)}
 
 

@@ -6,7 +6,8 @@ from functools import partial
 
 from isotherm.advantages import estimators
 from isotherm.objective import normalizers, penalties, surrogates
-from isotherm.objective.bounds import at_least, one_of
+from isotherm.objective.bounds import above, at_least, one_of
+from isotherm.objective.factors import Part
 from isotherm.objective.method import Penalty, Slots
 
 
@@ -14,9 +15,11 @@ def clip(low: float, high: float, dual: float = 0.0):
     return partial(surrogates.ppo_clip, low=low, high=high, dual=dual)
 
 
-def grpo() -> Slots:
-    """Group mean and standard deviation; with it go, unless other terms bring theirs, PPO clip .2/.2 and token mean."""
-    return {"advantage": estimators.grpo}
+def grpo(floor: float = 1e-6) -> Slots:
+    """Group mean and standard deviation plus floor; with it go, unless other terms bring theirs, PPO clip .2/.2 and
+    token mean."""
+    above(0, floor=floor)
+    return {"advantage": partial(estimators.grpo, floor=floor)}
 
 
 def dr_grpo(length: float = 64.0) -> Slots:
@@ -56,13 +59,21 @@ def sequence_mean() -> Slots:
     return {"normalizer": normalizers.sequence_mean}
 
 
-def entropy_bonus(c: float = 1e-3) -> Slots:
-    """Adds -c H to the loss."""
-    return {"penalties": (Penalty(penalties.negative_entropy, partial(penalties.entropy_bonus, c=c)),)}
+def entropy_bonus(c: float = 1e-3, mean: str = "loss") -> Slots:
+    """Adds -c H to the loss, its mean that of the loss or that over tokens."""
+    return {"penalties": (bonus(partial(penalties.entropy_bonus, c=c), mean),)}
 
 
-def reference_kl(c: float = 1e-3, estimator: str = "k3") -> Slots:
-    """Adds c KL(pi | pi_ref) to the loss; the reference is the starting model unless another is named."""
+def bonus(coefficient: Part, mean: str) -> Penalty:
+    one_of(("loss", "tokens"), mean=mean)
+    return Penalty(penalties.negative_entropy, coefficient, normalizers.token_mean if mean == "tokens" else None)
+
+
+def reference_kl(c: float = 1e-3, estimator: str = "k3", most: float = 0.0, weight: str = "none") -> Slots:
+    """Adds c KL(pi | pi_ref) to the loss, at most most (0: any) per token, with the weight none or ratio; the reference
+    is the starting model unless another is named."""
     one_of(("k1", "k2", "k3"), estimator=estimator)
-    cost = partial(penalties.divergence, estimator=estimator)
+    one_of(("none", "ratio"), weight=weight)
+    at_least(0, most=most)
+    cost = partial(penalties.divergence, estimator=estimator, most=most, weight=weight)
     return {"penalties": (Penalty(cost, partial(penalties.reference_kl, c=c)),)}

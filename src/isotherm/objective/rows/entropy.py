@@ -36,18 +36,21 @@ def par_row(pos: float = 1.0, neg: float = 1.0, schedule: str = "guided", target
     return slots | {"controls": (Control(knob="par.pos", start=0.0, update=updates[schedule]),)}
 
 
-def clip_cov(ratio: float = 2e-4, low: float = 1.0, high: float = 5.0) -> Slots:
-    """Detaches a few random tokens whose covariance of log pi and advantage lies in a window."""
-    at_least(0, ratio=ratio)
-    weight = partial(entropy_mechanism.clip_cov, ratio=ratio, low=low, high=high)
-    return {"weights": (weight,), "default_surrogate": clip(1.0, 1.0)}
+def clip_cov(ratio: float = 2e-4, low: float = 1.0, high: float = 5.0,
+             clip_low: float = 1.0, clip_high: float = 1.0) -> Slots:  # fmt: skip
+    """Detaches a few random tokens whose covariance of log pi and advantage lies in a window, of those not clipped."""
+    at_least(0, ratio=ratio, clip_low=clip_low, clip_high=clip_high)
+    clips = {"clip_low": clip_low, "clip_high": clip_high}
+    weight = partial(entropy_mechanism.clip_cov, ratio=ratio, low=low, high=high, **clips)
+    return {"weights": (weight,), "default_surrogate": clip(clip_low, clip_high)}
 
 
-def kl_cov(k: float = 2e-3, beta: float = 1.0) -> Slots:
-    """Holds the tokens of largest covariance near the policy that scored the batch."""
-    at_least(0, k=k, beta=beta)
+def kl_cov(k: float = 2e-3, beta: float = 1.0, rounding: float = entropy_mechanism.NOTHING) -> Slots:
+    """Holds the tokens of largest covariance near the policy that scored the batch; rounding counts as no distance."""
+    at_least(0, k=k, beta=beta, rounding=rounding)
+    cost = partial(entropy_mechanism.distance, rounding=rounding)
     choose = partial(entropy_mechanism.kl_cov, k=k, beta=beta)
-    return {"penalties": (Penalty(entropy_mechanism.distance, choose),), "default_surrogate": surrogates.ratio}
+    return {"penalties": (Penalty(cost, choose),), "default_surrogate": surrogates.ratio}
 
 
 def steer(form: str = "exponential", estimator: str = "published", floor: float = 0.7, share: float = 0.2,

@@ -12,10 +12,11 @@ from isotherm.objective.interventions import clips, gtpo, reweighting, shapes
 from isotherm.objective.method import Control, Slots
 
 
-def cispo(high: float = 4.0) -> Slots:
-    """Clips the weight min(r, 1 + high) in place of the gradient: no token is left out (high not confirmed)."""
-    at_least(0, high=high)
-    return {"surrogate": partial(clips.cispo, high=high)}
+def cispo(high: float = 4.0, low: float = 1.0) -> Slots:
+    """Clips the weight r to [1 - low, 1 + high], not the gradient: no token is left out (high not confirmed)."""
+    at_least(0, high=high, low=low)
+    at_most(1, low=low)
+    return {"surrogate": partial(clips.cispo, high=high, low=low)}
 
 
 def gspo(low: float = 3e-4, high: float = 4e-4) -> Slots:
