@@ -42,6 +42,20 @@ def excess(tokens: Tokens) -> Tensor:
     return logprob.exp() * (logprob + h) - tokens.s2l - h * tokens.s2
 
 
+def own_push(tokens: Tokens, c: Tensor, s2ll: Tensor, *, eta: float = 1.0, temperature: float = 1.0) -> Tensor:
+    """dH = (eta c / tau^2) sum_v pi_v^2 (log pi_v + H)^2 of a push c = -d loss / d H on the entropy itself.
+
+    The push is z <- z + eta c dH/dz, and dH/dz_v = -pi_v (log pi_v + H) / tau; S2LL is sum_v (pi_v log pi_v)^2.
+    """
+    h = tokens.entropy
+    return (eta / temperature**2) * c * (s2ll + 2 * h * tokens.s2l + h * h * tokens.s2)
+
+
+def squared_surprisal(logp: Tensor) -> Tensor:
+    """S2LL = sum_v (pi_v log pi_v)^2 of rows of log pi, with 0 log 0 = 0."""
+    return (logp.exp() * logp.clamp_min(torch.finfo(logp.dtype).min)).square().sum(-1)
+
+
 def sharpening(tokens: Tokens, boundary: str = "exact") -> Tensor:
     """True where more of the token lowers H. published: pi > exp(-H); exact: pi (log pi + H) > S2L + H S2."""
     sides = {"published": lambda: tokens.logprob + tokens.entropy, "exact": lambda: excess(tokens)}
