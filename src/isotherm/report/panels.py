@@ -47,6 +47,7 @@ def every_panel(runs: list[Run]) -> list[Panel]:
         Panel("pass@1 in training", "share", ("pass@1/train",), from_zero=True),
         *(evaluation(k) for k in ks),
         law(runs),
+        where_it_went(),
         Panel("Response length", "tokens", ("length/mean",)),
         Panel("Gradient norm", "before clipping", ("update/grad_norm",), from_zero=True),
         Panel("Sampler mismatch", "nats, logarithmic", ("mismatch/mean",), log=True),
@@ -58,6 +59,14 @@ def evaluation(k: int) -> Panel:
     note = "Solid: the trained families. Dashed: the held-out families."
     names = (f"eval/trained/pass@{k}", f"eval/held_out/pass@{k}")
     return Panel(f"pass@{k} in evaluation", "share", names, note, from_zero=True)
+
+
+def where_it_went() -> Panel:
+    note = (
+        "Solid: from tokens with A > 0. Dashed: from those with A < 0. Below 0 they lower the entropy; to first order, "
+        "on logits that move by the learning rate."
+    )
+    return Panel("Where the entropy went", "nats per token", ("dynamics/sign/positive", "dynamics/sign/negative"), note)
 
 
 def law(runs: list[Run]) -> Panel:

@@ -154,7 +154,7 @@ class Config:
     keep: int = setting(2, "run", "checkpoints to keep; 0 keeps all", low=0)
     store_every: int = setting(1, "run", "steps between stored rollouts; 0 stores none", low=0)
     measure_every: int = setting(
-        25, "run", "steps between measurements of what each update did to the entropy, token by token; 0 is off", low=0
+        40, "run", "steps between measurements of what each update did to the entropy, token by token; 0 is off", low=0
     )
     sinks: tuple[str, ...] = setting(
         (), "run", "also log to these trackers", choices=("trackio", "wandb", "tensorboard")
