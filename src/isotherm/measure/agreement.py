@@ -28,14 +28,20 @@ def agreement(
     x, y = (np.asarray(v, np.float64)[keep] for v in (predicted, measured))
     names, place = np.unique(np.asarray(step)[keep], return_inverse=True)
     plain, ranked = sums(x, y, place, len(names)), sums(ranks(x), ranks(y), place, len(names))
-    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / max(1, len(names))), draws)
-    weights = np.concatenate([np.ones((1, len(names))), counts])
+    weights = np.concatenate([np.ones((1, len(names))), drawn_again(len(names), draws, seed)])
     with np.errstate(all="ignore"):
         found = statistics(weights, plain, ranked, scale)
         ends = {
             name: np.nanquantile(v[1:], (0.025, 0.975)) if several(v) else (np.nan,) * 2 for name, v in found.items()
         }
     return {name: (float(v[0]), float(ends[name][0]), float(ends[name][1])) for name, v in found.items()}
+
+
+def drawn_again(steps: int, draws: int, seed: int) -> np.ndarray:
+    """[draws, steps]: how often each step is drawn, in as many draws as there are steps."""
+    if not steps:
+        return np.empty((draws, 0))
+    return np.random.default_rng(seed).multinomial(steps, np.full(steps, 1 / steps), draws)
 
 
 def several(values: np.ndarray) -> bool:

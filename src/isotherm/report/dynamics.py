@@ -37,8 +37,10 @@ def read(run: Run) -> Columns:
 
 def checked(run: Run, step: int) -> Columns:
     """The columns of a measured step, numbers as float64."""
-    table = run.measured(step, [*NUMBERS, *WORDS])
+    table = run.measured(step)
     try:
+        if not len(table):
+            raise ValueError("there is no token")
         numbers = {name: table[name].to_numpy().astype(np.float64) for name in NUMBERS}
         words = {name: np.array(table[name].to_pylist(), dtype=np.str_) for name in WORDS}
     except (ValueError, TypeError, KeyError) as error:
@@ -105,7 +107,8 @@ def labels(tokens: Columns, by: str) -> np.ndarray:
     if by not in SPLITS:
         raise UserError(f"A change of entropy cannot be split by {by!r}; valid are {', '.join(SPLITS)}.")
     if by == "sign":
-        return np.array(["zero", "positive", "negative"])[np.sign(tokens["advantage"]).astype(int)]
+        positive, negative = tokens["advantage"] > 0, tokens["advantage"] < 0
+        return np.select([positive, negative], ["positive", "negative"], "zero")
     if by == "position":
         return split.positions(tokens["position"])
     if by != "covariance":
