@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import numpy as np
 
 import isotherm
 from isotherm.files import write_whole
+from isotherm.measure import dynamics
+from isotherm.update import loop
 from isotherm.update import step as update
 from isotherm.update.environment import describe
 
@@ -22,34 +26,60 @@ METHODS = ("grpo", "clip_higher + par", "kl_cov")
 SHOWN = ("pearson", "spearman", "slope", "relative_error", "held_out")
 
 
+TIMED = {
+    dynamics: ("covariance", "published", "released", "printed", "exact", "push"),
+    update: ("observed",),
+    loop: ("before", "after", "optimizer_step"),
+    loop.Trainer: ("step",),
+}
+
+
 class Timed:
-    """A function that adds up the seconds that its calls take."""
+    """A function, how often it was called, and the CPU seconds of its calls."""
 
     def __init__(self, call: Any) -> None:
-        self.call, self.seconds = call, 0.0
+        self.call, self.seconds, self.calls = call, 0.0, 0
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        begun = time.perf_counter()
-        found = self.call(*arguments, **keywords)
-        self.seconds += time.perf_counter() - begun
+
+def counting(timed: Timed) -> Any:
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        begun = time.process_time()
+        found = timed.call(*arguments, **keywords)
+        timed.seconds += time.process_time() - begun
+        timed.calls += 1
         return found
+
+    return call
+
+
+@contextmanager
+def timed() -> Iterator[dict[str, Timed]]:
+    """Every function of TIMED counted where it is called, by its name."""
+    found = {(module, name): Timed(getattr(module, name)) for module, names in TIMED.items() for name in names}
+    try:
+        for (module, name), call in found.items():
+            setattr(module, name, counting(call))
+        yield {name: call for (_, name), call in found.items()}
+    finally:
+        for (module, name), call in found.items():
+            setattr(module, name, call.call)
 
 
 def one(method: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """The agreement of a run's predictions, where its entropy went, and what measuring cost."""
     out = options.runs / f"{METHODS.index(method)}-seed{seed}"
-    plain, update.observed = update.observed, Timed(update.observed)
-    try:
+    with timed() as calls:
         run = isotherm.train(
             method=method, seed=seed, steps=options.steps, measure_every=options.every, eval_problems=0, out=str(out),
             quiet=True,
         )  # fmt: skip
-        always = update.observed.seconds
-    finally:
-        update.observed = plain
-    whole, measure = (float(np.nansum(run.timings[f"{name}seconds"])) for name in ("", "measure_"))
-    rest, steps = whole - measure, len(run.measured_steps)
-    cost = {"always": always / rest, "measured_step": (measure / steps) / (rest / options.steps)}
+    measure = calls["before"].seconds + calls["after"].seconds
+    rest = calls["step"].seconds - measure
+    cost = {
+        "always": calls["observed"].seconds / rest,
+        "measured_step": (measure / len(run.measured_steps)) / (rest / options.steps),
+    }
+    cost |= {f"{name}_ms": 1e3 * call.seconds / call.calls for name, call in calls.items()}
     split = {by: run.attribution(by).to_pylist() for by in ("sign", "quadrant", "quadrant_published", "covariance")}
     return {"method": method, "seed": seed, "cost": cost, "agreement": run.dynamics().to_pylist(), "attribution": split}
 
@@ -70,6 +100,9 @@ def show(found: list[dict[str, Any]]) -> None:
             print(f"  {rows[0]['level']:<7}{rows[0]['estimator']:<15}" + "".join(texts))
     for name, text in (("always", "always on, share of a step"), ("measured_step", "a measured step, in steps")):
         print(f"{text}: {interval([r['cost'][name] for r in found])}")
+    for name in found[0]["cost"]:
+        if name.endswith("_ms"):
+            print(f"{name.removesuffix('_ms'):<15} {interval([r['cost'][name] for r in found])} ms per update")
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ def test_against_scipy():
     assert found["scale"] == pytest.approx(b)
     assert found["pearson"] == pytest.approx(stats.pearsonr(x, y)[0])
     assert found["spearman"] == pytest.approx(stats.spearmanr(x, y)[0])
-    assert found["slope"] == pytest.approx(stats.linregress(b * x, y).slope)
+    assert found["slope"] == pytest.approx(np.polyfit(b * x, y, 1)[0])
     assert found["error"] == pytest.approx(np.sqrt(np.mean((y - b * x) ** 2)))
     assert found["relative_error"] == pytest.approx(np.sqrt(np.sum((y - b * x) ** 2) / np.sum(y**2)))
     early, late = step < 15, step >= 15

@@ -99,7 +99,7 @@ def test_mistakes_are_sentences(run, tmp_path):
     with pytest.raises(UserError, match="measurements of step 10"):
         run.dynamics()
     pq.write_table(table.slice(0, 0), path)
-    with pytest.raises(UserError, match="step 10 in .* are damaged: there is no token"):
+    with pytest.raises(UserError, match=r"step 10 in .* are damaged: there is no token"):
         run.dynamics()
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(UserError, match="cannot be read"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from isotherm.update.step import optimizer_step
 from isotherm.update.train import build
 from models import tiny_model
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "train": "chain:1,subset:1", "held_out": "", "prompts": 4, "group": 4, "max_new": 12, "signal": "keep",
     "overlong": "soft", "overlong_buffer": 10, "steps": 5, "updates": 2, "lr": 0.003, "dtype": "float32",
     "eval_problems": 0, "measure_every": 2,
@@ -34,7 +36,7 @@ def model(tmp_path_factory) -> str:
 
 
 def trained(model: str, out, **changes) -> Run:
-    return api.train(**SETTINGS | {"model": model, "out": str(out)} | changes, quiet=True)
+    return api.train(quiet=True, **{**SETTINGS, "model": model, "out": str(out), **changes})
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ class Panel:
     against: str = "step"
     log: bool = False
     from_zero: bool = False
+    total: bool = False  # the sum of the values up to each step
 
     def caption(self) -> str:
         """The definition of what is drawn, from the catalogue."""
@@ -62,11 +63,12 @@ def evaluation(k: int) -> Panel:
 
 
 def where_it_went() -> Panel:
+    """The predicted change since the start, from tokens of either sign: the factor that is not known is one per run."""
+    names = ("dynamics/sign/positive", "dynamics/sign/negative")
     note = (
-        "Solid: from tokens with A > 0. Dashed: from those with A < 0. Below 0 they lower the entropy; to first order, "
-        "on logits that move by the learning rate."
+        "Solid: from tokens with A > 0. Dashed: from those with A < 0. Summed over the steps, up to one factor per run."
     )
-    return Panel("Where the entropy went", "nats per token", ("dynamics/sign/positive", "dynamics/sign/negative"), note)
+    return Panel("Where the entropy went", "nats", names, note, total=True)
 
 
 def law(runs: list[Run]) -> Panel:

@@ -68,9 +68,9 @@ def scored(policy: Policy, batch: Rollout, method: Method, rule: Rule) -> Iterat
 
 
 def joined(parts: Sequence[Scores]) -> Scores:
-    columns = [torch.cat(column).detach() for column in zip(*(part[:4] for part in parts), strict=True)]
+    logprob, entropy, s2, s2l = (torch.cat(c).detach() for c in zip(*(part[:4] for part in parts), strict=True))
     extra = {name: torch.cat([part.extra[name] for part in parts]).detach() for name in parts[0].extra}
-    return Scores(*columns, extra)
+    return Scores(logprob, entropy, s2, s2l, extra)
 
 
 @torch.no_grad()
