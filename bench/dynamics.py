@@ -71,7 +71,7 @@ def one(method: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     with timed() as calls:
         run = isotherm.train(
             method=method, seed=seed, steps=options.steps, measure_every=options.every, eval_problems=0, out=str(out),
-            quiet=True,
+            dtype="float32", quiet=True,
         )  # fmt: skip
     measure = calls["before"].seconds + calls["after"].seconds
     rest = calls["step"].seconds - measure
