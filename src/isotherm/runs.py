@@ -116,18 +116,33 @@ class Run:
         """The steps whose evaluation is stored."""
         return sorted(numbered(self.path / "rollouts", r"eval-(\d+)\.parquet"))
 
-    def stored(self, kind: str, step: int, columns: list[str] | None) -> pyarrow.Table:
-        import pyarrow.parquet
+    @property
+    def measured_steps(self) -> list[int]:
+        """The steps whose updates were measured token by token."""
+        return sorted(numbered(self.path / "dynamics", r"step-(\d+)\.parquet"))
 
-        return pyarrow.parquet.read_table(self.file(kind, step), columns=columns)
+    def measured(self, step: int, columns: list[str] | None = None) -> pyarrow.Table:
+        """What the updates of a step did to the entropy, a row per token."""
+        return parquet(file(self.path / "dynamics", "step", "measured updates", step), columns)
+
+    def dynamics(self) -> pyarrow.Table:
+        """How well each estimator predicted the measured changes of entropy, per token and per update."""
+        from isotherm.report.dynamics import dynamics
+
+        return dynamics(self)
+
+    def attribution(self, by: str = "sign") -> pyarrow.Table:
+        """Where the entropy went: by sign, quadrant, clip, position, token, family or covariance."""
+        from isotherm.report.dynamics import attribution
+
+        return attribution(self, by)
+
+    def stored(self, kind: str, step: int, columns: list[str] | None) -> pyarrow.Table:
+        return parquet(self.file(kind, step), columns)
 
     def file(self, kind: str, step: int) -> Path:
         """Where the stored responses of a step lie."""
-        files = numbered(self.path / "rollouts", kind + r"-(\d+)\.parquet")
-        if step not in files:
-            have = f"it holds {len(files)}, from {min(files)} to {max(files)}" if files else "it holds none"
-            raise UserError(f"{self.path} has no stored {kind} rollouts of step {step}; {have}.")
-        return files[step]
+        return file(self.path / "rollouts", kind, f"stored {kind} rollouts", step)
 
     def report(self, out: str | Path | None = None) -> Path:
         """Write the HTML page of this run, by default into its folder."""
@@ -162,6 +177,24 @@ def load_run(path: str | Path) -> Run:
         raise UserError(f"{run.path} is no run folder, or its run has not ended a step: it has no metrics.jsonl.")
     _ = run.config, run.environment, run.metrics, run.timings
     return run
+
+
+def file(folder: Path, kind: str, what: str, step: int) -> Path:
+    """The file of a step in a folder of them, or the steps that there are."""
+    files = numbered(folder, kind + r"-(\d+)\.parquet")
+    if step not in files:
+        have = f"it holds {len(files)}, from {min(files)} to {max(files)}" if files else "it holds none"
+        raise UserError(f"{folder.parent} has no {what} of step {step}; {have}.")
+    return files[step]
+
+
+def parquet(path: Path, columns: list[str] | None) -> pyarrow.Table:
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_table(path, columns=columns)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
 
 
 def numbered(folder: Path, regex: str) -> dict[int, Path]:

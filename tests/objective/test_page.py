@@ -107,7 +107,10 @@ def test_the_command_line_is_the_row_with_its_defaults(row):
 
 def test_a_command_line_has_what_its_method_was_published_with():
     assert command(METHODS["opo"]) == "isotherm train --method 'opo' --updates 1"
-    assert command(METHODS["forking_tokens"]) == "isotherm train --method 'clip_higher + forking_tokens(rho=0.2)'"
+    assert (
+        command(METHODS["forking_tokens"])
+        == "isotherm train --method 'clip_higher + forking_tokens(rho=0.2, edge=count)'"
+    )
 
 
 @every_row

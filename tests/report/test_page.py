@@ -13,6 +13,7 @@ from folders import make_run, write_eval
 from isotherm.errors import UserError
 from isotherm.report import figures
 from isotherm.report.page import write_report
+from isotherm.report.panels import Panel
 from isotherm.report.summary import sentences
 from isotherm.report.text import clean, escape, labels
 from isotherm.runs import load_run
@@ -225,3 +226,21 @@ def test_a_failed_write_leaves_the_old_page(pair, tmp_path, monkeypatch):
 def test_no_runs():
     with pytest.raises(UserError, match="at least one run"):
         write_report([], "x.html")  # pyright: ignore[reportArgumentType]
+
+
+class Drawn:
+    """Axes that keep the y values of what is drawn on them."""
+
+    def __init__(self) -> None:
+        self.lines: list[np.ndarray] = []
+
+    def plot(self, x, y, **_) -> None:
+        self.lines.append(np.asarray(y))
+
+
+def test_a_total_is_the_sum_up_to_each_step(tmp_path):
+    run = load_run(make_run(tmp_path / "run", steps=8))
+    axes = Drawn()
+    figures.plot_steps(axes, Panel("Total", "", ("reward/mean",), total=True), run, "#000000", 500)
+    values = run.metrics["reward/mean"][1:]
+    assert axes.lines[0] == pytest.approx([values[: n + 1].sum() for n in range(8)])

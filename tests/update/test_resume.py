@@ -150,6 +150,7 @@ VARIANTS = [
     {"updates": 1, "mismatch_cap": 2.0, "overlong": "mask", "method": "reinforce_pp"},
     {"dtype": "bfloat16", "weight_decay": 0.1, "clip_grad": 0.0, "store_every": 0},
     {"data": "data.jsonl", "eval_problems": 0, "top_p": 0.9},
+    {"measure_every": 2, "method": "kl_cov(k=0.1) + entropy_bonus(c=0.1)"},
 ]
 
 

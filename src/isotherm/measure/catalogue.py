@@ -99,6 +99,58 @@ METRICS: tuple[Metric, ...] = (
     Metric("method/covariance", "nats", "covariance over tokens", "Covariance of log pi and the advantage."),
     Metric("hold/line", "nats per token", "value in the step", "The entropy that the thermostat aims at."),
     Metric("hold/error", "nats per token", "value in the step", "entropy/exact minus hold/line."),
+    Metric(
+        "dynamics/predicted/{name}",
+        "nats per token",
+        "mean over tokens, then over updates",
+        "First-order change of the entropy of an update as {name} estimates it, where each token moves the logits of "
+        "its own state by the learning rate times its gradient: right up to one factor per run. A penalty's own push "
+        "on the entropy is not in it.",
+    ),
+    Metric(
+        "dynamics/sign/{name}",
+        "nats per token",
+        "sum over the tokens of a sign over all, mean over updates",
+        "The part of dynamics/predicted/exact that comes from tokens whose advantage is {name}.",
+    ),
+    Metric(
+        "dynamics/quadrant/{name}",
+        "nats per token",
+        "sum over the tokens of a quadrant over all, mean over updates",
+        "The part of dynamics/predicted/exact that comes from tokens of quadrant {name} of arXiv 2510.10150, with the "
+        "exact boundary; none is A = 0.",
+    ),
+    Metric(
+        "dynamics/positive_loss",
+        "share",
+        "mean over updates",
+        "Share of the sum of the tokens' absolute losses that tokens with A > 0 carry.",
+    ),
+    Metric(
+        "dynamics/positive_gradient",
+        "share",
+        "mean over updates",
+        "Share of the sum of the tokens' gradient norms, at the logits, that tokens with A > 0 carry.",
+    ),
+    Metric(
+        "dynamics/measured",
+        "nats per token",
+        "mean over tokens, then over updates",
+        "Change of the exact entropy on the states of an update, from before to after it; every measure_every steps.",
+    ),
+    Metric(
+        "dynamics/along_step",
+        "nats per token",
+        "mean over updates",
+        "Inner product of the gradient of the mean entropy before an update with the step of all weights that the "
+        "optimizer took; every measure_every steps.",
+    ),
+    Metric(
+        "dynamics/entropy_penalty",
+        "nats per token",
+        "mean over tokens, then over updates",
+        "What a penalty on the entropy itself adds to dynamics/predicted/exact; every measure_every steps.",
+    ),
     Metric("knob/{name}", "setting", "value used in the step", "Value of the method's control {name}."),
     Metric(
         "eval/trained/pass@{k}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -154,7 +155,12 @@ def decide(tokens: Tokens, method: Method) -> Decision:
 
 def loss(tokens: Tokens, method: Method, decision: Decision) -> Tensor:
     """A plain sum over whichever tokens are present, so any split of the batch gives the same gradient."""
-    total = -(decision.normalizer * decision.weight * method.surrogate(tokens, decision.advantage)).sum()
+    return functools.reduce(operator.add, (term.sum() for term in terms(tokens, method, decision)))
+
+
+def terms(tokens: Tokens, method: Method, decision: Decision) -> list[Tensor]:
+    """Per token: -N w f(r, A), and N c cost of each penalty."""
+    found = [-(decision.normalizer * decision.weight * method.surrogate(tokens, decision.advantage))]
     for penalty, coefficient in zip(method.penalties, decision.penalties, strict=True):
-        total = total + (decision.normalizer * coefficient * penalty.cost(tokens)).sum()
-    return total
+        found.append(decision.normalizer * coefficient * penalty.cost(tokens))
+    return found

@@ -14,18 +14,19 @@ from isotherm.tokens.entropy_change import exact, of_entropy_slope
 
 
 class Push(NamedTuple):
-    """c = -d loss / d log pi and e = -d loss / d H of every token: all that a loss asks of a policy."""
+    """How an update pulls at each token: minus the slope of its loss."""
 
-    logprob: Tensor
-    entropy: Tensor
+    logprob: Tensor  # c = -d loss / d log pi: clip, ratio, advantage, weight, normalizer, and penalties on log pi
+    entropy: Tensor  # e = -d loss / d H, of penalties on the exact entropy
 
 
 def push(tokens: Tokens, method: Method, decision: Decision) -> Push:
-    leaves = [x.detach().requires_grad_() for x in (tokens.logprob, tokens.entropy)]
+    """-d loss / d (log pi, H) per token, by automatic differentiation of the loss over flat vectors."""
     with torch.enable_grad():
+        leaves = [x.detach().requires_grad_() for x in (tokens.logprob, tokens.entropy)]
         total = loss(dataclasses.replace(tokens, logprob=leaves[0], entropy=leaves[1]), method, decision)
-        slopes = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-    return Push(-slopes[0], -slopes[1])
+        pair = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else (None, None)
+    return Push(*(torch.zeros_like(x) if g is None else -g for g, x in zip(pair, leaves, strict=True)))
 
 
 def changes(tokens: Tokens, method: Method, temperature: float = 1.0) -> Tensor:

@@ -67,6 +67,7 @@ def plot_steps(axes, panel: Panel, run: Run, tint: str, most: int) -> None:
     """Every value drawn faintly and their running mean on top; few values as dots joined by lines."""
     for name, line in zip(panel.metrics, ("-", (0, (4, 2.5))), strict=False):
         x, y = finite(run, "step", name)
+        y = np.cumsum(y) if panel.total else y
         if panel.log:
             x, y = x[y > 0], y[y > 0]
         few = len(y) <= 40

@@ -26,6 +26,7 @@ class Panel:
     lines: tuple[list[Line], ...] = ()  # instead of metrics: the curves of each run
     across: str = "step"  # what the horizontal axis shows
     diagonal: bool = False
+    total: bool = False  # the sum of the values up to each step
 
     def caption(self) -> str:
         """The definition of what is drawn, from the catalogue."""
@@ -52,6 +53,7 @@ def every_panel(runs: list[Run]) -> list[Panel]:
         Panel("pass@1 in training", "share", ("pass@1/train",), from_zero=True),
         *(evaluation(k) for k in ks),
         law(runs),
+        where_it_went(),
         Panel("Response length", "tokens", ("length/mean",)),
         Panel("Gradient norm", "before clipping", ("update/grad_norm",), from_zero=True),
         Panel("Sampler mismatch", "nats, logarithmic", ("mismatch/mean",), log=True),
@@ -79,6 +81,15 @@ def of_evaluations(runs: list[Run]) -> list[Panel]:
         Panel("Entropy along the response", "nats per token", (), f"Exact entropy by tenths of the responses. {ends}",
               from_zero=True, lines=along, across="per cent of the response"),
     ]  # fmt: skip
+
+
+def where_it_went() -> Panel:
+    """The predicted change since the start, from tokens of either sign: the factor that is not known is one per run."""
+    names = ("dynamics/sign/positive", "dynamics/sign/negative")
+    note = (
+        "Solid: from tokens with A > 0. Dashed: from those with A < 0. Summed over the steps, up to one factor per run."
+    )
+    return Panel("Where the entropy went", "nats", names, note, total=True)
 
 
 def law(runs: list[Run]) -> Panel:

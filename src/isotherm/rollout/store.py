@@ -26,13 +26,19 @@ def path_of(folder: str | Path, step: int) -> Path:
 def save(path: str | Path, rollout: Rollout) -> None:
     """Writes the file whole; the same rollout gives the same bytes. Problems without a response are left out."""
     import pyarrow as pa
+
+    table = pa.table(columns(rollout), schema=schema())
+    write_table(Path(path), table.replace_schema_metadata({"step": str(rollout.step)}), WORDS)
+
+
+def write_table(path: Path, table: pa.Table, words: list[str]) -> None:
+    """A Parquet file that is whole or not there, with a dictionary for the columns `words`."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.table(columns(rollout), schema=schema()).replace_schema_metadata({"step": str(rollout.step)})
     sink = pa.BufferOutputStream()
-    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": WORDS, "write_page_checksum": True}
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": words, "write_page_checksum": True}
     pq.write_table(table, sink, **options)
-    path = Path(path)
     with full_disk(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, sink.getvalue().to_pybytes())

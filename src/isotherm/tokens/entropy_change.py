@@ -1,4 +1,4 @@
-"""The change of a state's entropy when one sampled token is pushed: what four sources make of it, and its quadrants.
+"""The change of a state's entropy when its logits move or one sampled token is pushed, and the four quadrants.
 
 Throughout, c = -d loss / d log pi of the token (I_clip r A for PPO) and eta is the step on the logits. The covariance
 of a batch, the fifth estimator, is in `objective/interventions/entropy_mechanism.py`.
@@ -10,6 +10,26 @@ import torch
 from torch import Tensor
 
 from isotherm.records import Tokens
+
+
+def of_logits(logp: Tensor, dz: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """dH ~ -Cov_{a~pi}(log pi(a), dz(a)) / tau of a step dz on the logits [..., V] (arXiv 2505.22617, lemma)."""
+    p, centred = logp.exp(), dz - (logp.exp() * dz).sum(-1, keepdim=True)
+    return -(p * logp * centred).sum(-1) / temperature
+
+
+def of_policy_gradient(logp: Tensor, advantage: Tensor, *, eta: float = 1.0) -> Tensor:
+    """dH ~ -eta Cov_{a~pi}(log pi, pi A), A [..., V] of every action (2505.22617, theorem 1).
+
+    A is centred under pi here: the paper's A is an advantage already, and without that the error is first order.
+    """
+    p = logp.exp()
+    return of_logits(logp, eta * p * (advantage - (p * advantage).sum(-1, keepdim=True)))
+
+
+def of_natural_gradient(logp: Tensor, advantage: Tensor, *, eta: float = 1.0) -> Tensor:
+    """dH ~ -eta Cov_{a~pi}(log pi, A) (2505.22617, theorem 2)."""
+    return of_logits(logp, eta * advantage)
 
 
 def published(tokens: Tokens, c: Tensor, *, eta: float = 1.0) -> Tensor:
@@ -40,6 +60,20 @@ def excess(tokens: Tokens) -> Tensor:
     """pi (log pi + H) - E_v~pi[pi_v (log pi_v + H)], the mean being S2L + H S2."""
     logprob, h = tokens.logprob, tokens.entropy
     return logprob.exp() * (logprob + h) - tokens.s2l - h * tokens.s2
+
+
+def own_push(tokens: Tokens, c: Tensor, s2ll: Tensor, *, eta: float = 1.0, temperature: float = 1.0) -> Tensor:
+    """dH = (eta c / tau^2) sum_v pi_v^2 (log pi_v + H)^2 of a push c = -d loss / d H on the entropy itself.
+
+    The push is z <- z + eta c dH/dz, and dH/dz_v = -pi_v (log pi_v + H) / tau; S2LL is sum_v (pi_v log pi_v)^2.
+    """
+    h = tokens.entropy
+    return (eta / temperature**2) * c * (s2ll + 2 * h * tokens.s2l + h * h * tokens.s2)
+
+
+def squared_surprisal(logp: Tensor) -> Tensor:
+    """S2LL = sum_v (pi_v log pi_v)^2 of rows of log pi, with 0 log 0 = 0."""
+    return (logp.exp() * logp.clamp_min(torch.finfo(logp.dtype).min)).square().sum(-1)
 
 
 def sharpening(tokens: Tokens, boundary: str = "exact") -> Tensor:

@@ -166,6 +166,9 @@ class Config:
     store_every: int = setting(
         1, "run", "steps between stored rollouts; 0 stores none, and of evaluations only the first responses", low=0
     )
+    measure_every: int = setting(
+        40, "run", "steps between measurements of what each update did to the entropy, token by token; 0 is off", low=0
+    )
     sinks: tuple[str, ...] = setting(
         (), "run", "also log to these trackers", choices=("trackio", "wandb", "tensorboard")
     )

@@ -28,6 +28,7 @@ from isotherm.update.clock import Clock
 from isotherm.update.config import Config
 from isotherm.update.finite import NonFinite, require_finite
 from isotherm.update.hold import measured
+from isotherm.update.measuring import Before, Change, after, before, means
 from isotherm.update.metrics import rollout_metrics, update_metrics
 from isotherm.update.scoring import score_all
 from isotherm.update.step import Outcome, Rule, optimizer_step, with_scores
@@ -47,15 +48,16 @@ class Trainer:
     rules: bool = False
     thermostat: Thermostat | None = None
 
-    def step(self, clock: Clock) -> tuple[dict[str, Any], Rollout]:
-        """One rollout and its updates; returns the row of metrics and the rollout."""
+    def step(self, clock: Clock) -> tuple[dict[str, Any], Rollout, list[Change]]:
+        """One rollout and its updates; returns the row of metrics, the rollout, and each update as it was measured."""
         step, config = self.state["step"] + 1, self.config
-        temperature = self.temperature
+        temperature, due = self.temperature, config.measure_every > 0 and step % config.measure_every == 0
         with clock("sample"):
             rollout, refills = self.sample(step)
         row = {"step": step, **rollout_metrics(rollout), "signal/refills": refills}
         row["update/lr"] = self.set_learning_rate(step)
         outcomes: list[Outcome] = []
+        changes: list[Change] = []
         rule, skipped = self.rule(temperature), 0
         try:
             sampled = {"sampler_log_prob": rollout.logprob, "sampler_entropy": rollout.entropy}
@@ -63,22 +65,31 @@ class Trainer:
             with clock("score"):
                 kept, tokens = self.prepare(rollout, temperature)
                 method = self.hold(rollout, tokens, temperature)
-            with clock("update"):
-                for batch, part in mini_batches(kept, tokens, config.updates, config.seed):
-                    try:
+            for batch, part in mini_batches(kept, tokens, config.updates, config.seed):
+                try:
+                    was = self.before(clock, batch, method, rule) if due else None
+                    with clock("update"):
                         outcomes.append(optimizer_step(self.policy, self.optimizer, batch, part, method, rule))
-                    except NonFinite:
-                        if config.nonfinite == "stop":
-                            raise
-                        skipped += 1
+                    if was is not None:
+                        with clock("measure"):
+                            changes.append(after(self.policy, batch, was, outcomes[-1], method, rule))
+                except NonFinite:
+                    if config.nonfinite == "stop":
+                        raise
+                    skipped += 1
         except NonFinite:
             if config.nonfinite == "stop":
                 raise
             skipped += 1
         self.require_finite_weights()
-        row |= update_metrics(outcomes, skipped) | self.controlled(temperature, row["entropy/exact"])
+        row |= {**update_metrics(outcomes, skipped), **means(changes)}
+        row |= self.controlled(temperature, row["entropy/exact"])
         self.advance(step, row["entropy/exact"])
-        return row, rollout
+        return row, rollout, changes
+
+    def before(self, clock: Clock, batch: Rollout, method: Method, rule: Rule) -> Before:
+        with clock("measure"):
+            return before(self.policy, batch, method, rule)
 
     def require_finite_weights(self) -> None:
         """Of the policy and of the optimizer: no setting passes over these, for they go into the checkpoint."""

@@ -45,9 +45,10 @@ def update_metrics(outcomes: Sequence[Outcome], skipped: int) -> dict[str, float
     row["update/grad_norm_max"] = max(o.grad_norm for o in outcomes)
     row["update/ratio_max"] = max(parts["ratio_max"])
     mismatch = torch.cat([o.mismatch for o in outcomes])
-    row["tokens/trained"] = sum(o.tokens for o in outcomes)
+    row["tokens/trained"] = sum(len(o.tokens) for o in outcomes)
     if len(mismatch):
         row |= {"mismatch/mean": float(mismatch.mean()), "mismatch/max": float(mismatch.max())}
     row |= {f"update/{name}": float(np.mean(parts[name])) for name in ("clip_low", "clip_high", "kl_old")}
     row |= {f"method/{name}": float(np.mean(parts[name])) for name in ("touched", "clamped", "covariance")}
+    row |= {f"dynamics/{name}": float(np.mean([o.dynamics[name] for o in outcomes])) for name in outcomes[0].dynamics}
     return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -12,17 +12,24 @@ from isotherm.policy.batch import Batch, pad_prompts
 from isotherm.policy.model import Policy
 from isotherm.records import Rollout
 from isotherm.tokens.local import Local, score_with_loss
-from isotherm.tokens.score import Scores, score
+from isotherm.tokens.score import Functional, Scores, score
 from isotherm.tokens.stream import flatten
 
 
-def score_rows(policy: Policy, rollout: Rollout, rows: slice, temperature: float) -> Scores:
+def score_rows(
+    policy: Policy,
+    rollout: Rollout,
+    rows: slice,
+    temperature: float,
+    functionals: Mapping[str, Functional] | None = None,
+) -> Scores:
     """Scores of the tokens of some rows, differentiable outside `no_grad`."""
     batch, head = batch_of(rollout, rows, policy.device), policy.model.head
     target = flatten(batch.responses, batch.lengths)
-    scores = score(policy.model.hidden(batch), head.weight, target, temperature, bias=head.bias, cap=head.cap)
+    options = {"bias": head.bias, "cap": head.cap, "functionals": functionals}
+    scores = score(policy.model.hidden(batch), head.weight, target, temperature, **options)
     logprob, entropy, s2, s2l = (x.cpu() for x in scores[:4])
-    return Scores(logprob, entropy, s2, s2l, {})
+    return Scores(logprob, entropy, s2, s2l, {name: x.cpu() for name, x in scores.extra.items()})
 
 
 def loss_of_rows(policy: Policy, rollout: Rollout, rows: slice, temperature: float, local: Local) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from isotherm.measure.dynamics import observed
 from isotherm.objective.method import Decision, Method, decide, loss
 from isotherm.objective.telemetry import Telemetry, telemetry
 from isotherm.policy.model import Policy
@@ -37,7 +38,10 @@ class Outcome(NamedTuple):
     grad_norm: float
     telemetry: Telemetry
     mismatch: Tensor  # |log pi_sampler - log pi_old| per token where pi_old is known
-    tokens: int  # that the loss is a sum over
+    tokens: Tokens  # that the loss is a sum over, under the policy before the step
+    decision: Decision
+    lr: float
+    dynamics: dict[str, float]  # what the step was to do to the entropy
 
 
 def with_scores(tokens: Tokens, scores: Scores, fresh: bool) -> Tokens:
@@ -142,4 +146,7 @@ def optimizer_step(
     optimizer.zero_grad(set_to_none=True)
     known = scored if rule.fresh else torch.full_like(scored, rule.rescored)  # else known where pi is; or the same
     mismatch = (current.sampler_logprob - current.old_logprob)[known].abs()
-    return Outcome(float(total), float(norm), telemetry(current, method, decision), mismatch, len(current))
+    lr = optimizer.param_groups[0]["lr"]
+    dynamics = observed(current, method, decision, lr=lr, temperature=rule.temperature)
+    told = telemetry(current, method, decision)
+    return Outcome(float(total), float(norm), told, mismatch, current, decision, lr, dynamics)

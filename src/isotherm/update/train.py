@@ -23,7 +23,7 @@ from isotherm.rollout.sampler import Sampling
 from isotherm.rollout.source import open_source
 from isotherm.tasks.files import FAMILY as FILE
 from isotherm.tasks.mix import parse_mix
-from isotherm.update import checkpoint, precision
+from isotherm.update import checkpoint, measuring, precision
 from isotherm.update.clock import Clock
 from isotherm.update.config import Config
 from isotherm.update.evaluate import eval_metrics, evaluate, test_sets, trim
@@ -64,13 +64,16 @@ def steps(trainer: Trainer, folder: RunFolder, say: Say, watch: Watch, stopped: 
     while trainer.state["step"] < config.steps:
         clock = Clock()
         try:
-            row, rollout = trainer.step(clock)
+            row, rollout, changes = trainer.step(clock)
         except NonFinite as error:
             raise UserError(not_finite(error, trainer, folder)) from None
         step, last = row["step"], row["step"] == config.steps
         if config.store_every and (step % config.store_every == 0 or last):
             with clock("store"):
                 store.save(store.path_of(folder.path, step), rollout)
+        if changes:
+            with clock("store"):
+                measuring.save(measuring.path_of(folder.path, step), step, changes)
         if last or (config.eval_every and step % config.eval_every == 0):
             with clock("eval"):
                 row |= evaluated(trainer, folder, step)
