@@ -51,6 +51,13 @@ VARIANTS = (
     "gtpo(base=0.2, bonus=1.0)",
     "repo(beta=0.1) + grpo_s(base=0.2, bonus=1.0)",
     "sapo + a3po + cw_grpo + sampled_entropy + kl_cov",
+    "opefo(estimator=published) + sequence_mean",
+    "clip_higher + opefo + kl_cov(k=0.1)",
+    "entropy_mask(side=up, floor=0.3)",
+    "entropy_mask(estimator=released, share=0.5) + par",
+    "archer(over=batch, wide=0.3, narrow=0.1, c=0.1)",
+    "hapo(over=response)",
+    "bapo(rho=0.8, low_step=0.1, high_step=0.3)",
 )
 EXPRESSIONS = (*METHODS, *VARIANTS)
 
@@ -96,6 +103,11 @@ OFF = {
     "sampled_entropy(c=0.0)": "grpo",
     "reference_ratio(beta=0.0)": "grpo",
     "soft_return(c=0.0)": "grpo",
+    "entropy_mask(share=0.0)": "grpo",
+    "entropy_mask(floor=1.0, side=up)": "grpo",
+    "archer(wide=1e9, narrow=1e9, c=0.0)": "no_clip",
+    "hapo(low=1e9, high=1e9, quantile=0.0, fork_low=1e9, fork_high=1e9)": "no_clip",
+    "bapo(low=0.0, low_most=0.0, high=1e9, high_most=1e9)": "no_clip",
 }
 # and with these it is not
 ON = {
@@ -144,4 +156,13 @@ ON = {
     "soft_return": "grpo",
     "gtpo": "grpo",
     "grpo_s": "gtpo",
+    "opefo": "grpo",
+    "opefo(estimator=published)": "opefo",
+    "entropy_mask": "grpo",
+    "entropy_mask(side=up)": "entropy_mask",
+    "archer": "no_clip",
+    "archer(c=0.1)": "archer",
+    "hapo": "no_clip",
+    "bapo": "no_clip",
+    "bapo(rho=0.8)": "bapo(rho=0.0)",
 }

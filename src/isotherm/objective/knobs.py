@@ -49,6 +49,9 @@ KNOBS = {
         Knob("erc.high", +1, 0.0, 1.0),
         Knob("clip_b.mu", 0, 0.5, 10.0),
         Knob("clip_v.mu", 0, 0.5, 20.0),
+        Knob("mask_falling.floor", -1, 0.0, 1.0),
+        Knob("entropy_clip.fork_high", +1, 0.02, 2.0),
+        Knob("balanced_clip.rho", +1, 0.0, 1.0),
     )
 }
 

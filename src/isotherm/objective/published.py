@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from isotherm.objective.knobs import KNOBS, Knob
 from isotherm.objective.method import Slots
-from isotherm.objective.rows import baselines, basic, controls, entropy, further
+from isotherm.objective.rows import balanced, baselines, basic, controls, entropy, further
 
 
 @dataclass(frozen=True)
@@ -182,5 +182,44 @@ ROWS += (
     Row("soft_return", further.soft_return, "Ziebart 2010", "soft-return rule", "any size", "soft_return.c"),
     Row("gtpo", further.gtpo_row, "arXiv 2508.04349", "token-reward rule", "weights not confirmed", "gtpo.bonus"),
     Row("grpo_s", further.grpo_s, "arXiv 2508.04349", "response-reward rule", "weights not confirmed", "grpo_s.bonus"),
+)
+
+# Balances, and clips that are decided on the batch.
+ROWS += (
+    Row("opefo", balanced.opefo_row, "arXiv 2605.11491", "balance rule", "any size"),
+    Row(
+        "entropy_mask",
+        balanced.entropy_mask_row,
+        STEER,
+        "mask rule, of no paper",
+        "any size: share is our choice",
+        "mask_falling.floor",
+    ),
+    Row(
+        "archer",
+        balanced.archer,
+        "arXiv 2507.15778",
+        "dual-clip rule",
+        "1.5B: .5, .2, KL 1e-3",
+        "entropy_clip.fork_high",
+    ),
+    Row(
+        "hapo",
+        balanced.hapo,
+        "arXiv 2509.16591",
+        "adaptive-clip rule",
+        "1.5B to 8B: bounds not confirmed",
+        "entropy_clip.fork_high",
+        True,
+    ),
+    Row(
+        "bapo",
+        balanced.bapo_row,
+        "arXiv 2510.18927",
+        "balance rule",
+        "7B, 32B: low .6 to .9, high 1.2 to 3",
+        "balanced_clip.rho",
+        True,
+    ),
 )
 METHODS = {row.name: row for row in ROWS}
