@@ -58,6 +58,11 @@ VARIANTS = (
     "archer(over=batch, wide=0.3, narrow=0.1, c=0.1)",
     "hapo(over=response)",
     "bapo(rho=0.8, low_step=0.1, high_step=0.3)",
+    "siren(c=0.1, p=0.6, share=0.5, anchor=0.4)",
+    "siren(c=0.1, anchor=2.0) + clip_higher + entropy_bonus",
+    "aent(c=0.1, p=0.5, most=0.2) + sequence_mean",
+    "lp_reg(kappa=0.001, share=0.5, beta=0.3)",
+    "lp_reg(kappa=0.01, share=1.0) + siren(anchor=1.0) + aent",
 )
 EXPRESSIONS = (*METHODS, *VARIANTS)
 
@@ -108,6 +113,10 @@ OFF = {
     "archer(wide=1e9, narrow=1e9, c=0.0)": "no_clip",
     "hapo(low=1e9, high=1e9, quantile=0.0, fork_low=1e9, fork_high=1e9)": "no_clip",
     "bapo(low=0.0, low_most=0.0, high=1e9, high_most=1e9)": "no_clip",
+    "siren": "grpo",
+    "siren(c=0.0, anchor=1.0)": "grpo",
+    "aent(c=0.0)": "grpo",
+    "lp_reg(beta=0.0)": "ppo_clip(low=1.0, high=9.0)",
 }
 # and with these it is not
 ON = {
@@ -165,4 +174,9 @@ ON = {
     "hapo": "no_clip",
     "bapo": "no_clip",
     "bapo(rho=0.8)": "bapo(rho=0.0)",
+    "siren(anchor=2.0)": "grpo",
+    "siren(anchor=2.0, p=0.5)": "siren(anchor=2.0)",
+    "aent": "grpo",
+    "aent(p=0.0)": "entropy_bonus(c=1e-3)",
+    "lp_reg(kappa=0.001, share=0.5)": "ppo_clip(low=1.0, high=9.0)",
 }

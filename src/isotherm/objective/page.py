@@ -35,5 +35,11 @@ def explain(name: str) -> str:
 def parts(name: str) -> list[Part]:
     """The functions that a method is made of."""
     built = method(name)
-    slots = [built.advantage, *built.on_batch, built.surrogate, *(p.cost for p in built.penalties)]
+    slots = [
+        built.advantage,
+        *built.on_batch,
+        built.surrogate,
+        *(p.cost for p in built.penalties),
+        *built.functionals.values(),
+    ]
     return list(dict.fromkeys(bare(part) for part in slots))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from isotherm.objective.knobs import KNOBS, Knob
 from isotherm.objective.method import Slots
-from isotherm.objective.rows import balanced, baselines, basic, controls, entropy, further
+from isotherm.objective.rows import balanced, baselines, basic, controls, entropy, further, partial_entropy
 
 
 @dataclass(frozen=True)
@@ -220,6 +220,27 @@ ROWS += (
         "7B, 32B: low .6 to .9, high 1.2 to 3",
         "balanced_clip.rho",
         True,
+    ),
+)
+
+# Penalties over a part of the vocabulary.
+ROWS += (
+    Row(
+        "siren",
+        partial_entropy.siren_row,
+        "arXiv 2509.25133",
+        "anchored-entropy rule",
+        "7B: c .005, p .8, top 20 %",
+        "siren.anchor",
+    ),
+    Row("aent", partial_entropy.aent_row, "arXiv 2509.03493", "clamped-entropy rule", "p .25 to .33", "aent.c"),
+    Row(
+        "lp_reg",
+        partial_entropy.lp_reg_row,
+        "arXiv 2510.03222",
+        "proxy rule",
+        "14B: kappa .02, 1 %, beta 1, clip 1/9",
+        "lp_reg.beta",
     ),
 )
 METHODS = {row.name: row for row in ROWS}

@@ -73,7 +73,7 @@ class Trainer:
             skipped += 1
         self.require_finite_weights()
         row |= update_metrics(outcomes, skipped)
-        self.advance(step, row["entropy/exact"])
+        self.advance(step, row["entropy/exact"], outcomes)
         return row, rollout
 
     def require_finite_weights(self) -> None:
@@ -148,11 +148,13 @@ class Trainer:
             method = method.with_knob(name, value)
         return method
 
-    def advance(self, step: int, entropy: float) -> None:
+    def advance(self, step: int, entropy: float, outcomes: list[Outcome]) -> None:
         self.state["step"] = step
         measured, states = Measured(step, self.config.steps, entropy), self.state["controls"]
         for control in self.method.controls:
-            states[control.knob] = control.update(states[control.knob], measured)
+            own = [o.measures[control.knob] for o in outcomes if control.knob in o.measures]
+            seen = measured._replace(own=float(np.mean(own)) if own else None)
+            states[control.knob] = control.update(states[control.knob], seen)
 
     def rule(self) -> Rule:
         c = self.config
