@@ -171,10 +171,11 @@ def test_a_method_travels_as_text_and_as_pickle(expression):
 def test_the_state_of_a_control_travels_as_json_and_moves_its_knob(expression):
     tokens, chosen = batch(9), method(expression)
     control = chosen.controls[0]
-    states = [control.init(), control.init()]  # of a run whose entropy is high, and of one whose entropy is low
-    for _ in range(50):
-        states = [control.update(s, Measured(9, 10, h, own=h)) for s, h in zip(states, (5.0, 0.01), strict=True)]
-    state = max(states, key=lambda s: s["value"])
+    states = [control.init()] * 3  # of a run whose entropy is high, of one where it is low, and of one where it falls
+    for i in range(50):
+        falling = (5.0, 0.01, 5 * 0.9**i)
+        states = [control.update(s, Measured(9, 10, h, own=h)) for s, h in zip(states, falling, strict=True)]
+    state = max(states, key=lambda s: abs(s["value"] - control.start))
     assert json.loads(json.dumps(state)) == state
     assert state["value"] != control.start
     (_, slope_a), (_, slope_b) = both(tokens, chosen, chosen.with_knob(control.knob, state["value"]))

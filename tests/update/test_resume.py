@@ -150,6 +150,7 @@ VARIANTS = [
     {"updates": 1, "mismatch_cap": 2.0, "overlong": "mask", "method": "reinforce_pp"},
     {"dtype": "bfloat16", "weight_decay": 0.1, "clip_grad": 0.0, "store_every": 0},
     {"method": "clip_higher + siren(c=0.1) + aent(c=0.01) + lp_reg(share=0.5)", "micro_batch": 3},
+    {"method": "reference_kl(c=0.1)", "reference_every": 2},
     {"data": "data.jsonl", "eval_problems": 0, "top_p": 0.9},
 ]
 

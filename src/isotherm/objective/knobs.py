@@ -52,6 +52,7 @@ KNOBS = {
         Knob("mask_falling.floor", -1, 0.0, 1.0),
         Knob("entropy_clip.fork_high", +1, 0.02, 2.0),
         Knob("balanced_clip.rho", +1, 0.0, 1.0),
+        Knob("flexible_clip.mode", +1, -1.0, 1.0),
         Knob("siren.anchor", +1, 0.0, 5.0),
         Knob("aent.c", +1, 0.0, 0.1),
         Knob("lp_reg.beta", +1, 0.0, 10.0),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 from isotherm.objective.compose import method, row_named
-from isotherm.objective.factors import FACTORS, Part, bare
+from isotherm.objective.factors import FACTORS, bare
 from isotherm.objective.published import ROWS
 
 
@@ -32,14 +34,9 @@ def explain(name: str) -> str:
     return "\n".join([*lines, "equations:", *(f"  {' '.join(text.split())}" for text in equations)])
 
 
-def parts(name: str) -> list[Part]:
+def parts(name: str) -> list[Callable[..., Any]]:
     """The functions that a method is made of."""
     built = method(name)
-    slots = [
-        built.advantage,
-        *built.on_batch,
-        built.surrogate,
-        *(p.cost for p in built.penalties),
-        *built.functionals.values(),
-    ]
-    return list(dict.fromkeys(bare(part) for part in slots))
+    slots = [built.advantage, *built.on_batch, built.surrogate, *(p.cost for p in built.penalties)]
+    others = [*built.functionals.values(), *(control.update for control in built.controls)]
+    return list(dict.fromkeys(bare(part) for part in [*slots, *others]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from isotherm.objective.knobs import KNOBS, Knob
 from isotherm.objective.method import Slots
-from isotherm.objective.rows import balanced, baselines, basic, controls, entropy, further, partial_entropy
+from isotherm.objective.rows import balanced, baselines, basic, controls, entropy, further, moving, partial_entropy
 
 
 @dataclass(frozen=True)
@@ -242,5 +242,20 @@ ROWS += (
         "14B: kappa .02, 1 %, beta 1, clip 1/9",
         "lp_reg.beta",
     ),
+)
+
+# Clips that a control moves.
+ROWS += (
+    Row(
+        "flexible",
+        moving.flexible,
+        "arXiv 2602.09782",
+        "dynamic-clip rule",
+        "alpha, beta not confirmed",
+        "flexible_clip.mode",
+        True,
+    ),
+    Row("adapo", moving.adapo, "ADAPO 2026", "adaptive-clip rule", "target not confirmed", "ppo_clip.high", True),
+    Row("mai", moving.mai, "MAI 2026", "adaptive-clip rule", "target not confirmed", "ppo_clip.high", True),
 )
 METHODS = {row.name: row for row in ROWS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,9 +73,20 @@ class Trainer:
                 raise
             skipped += 1
         self.require_finite_weights()
+        self.renew_reference(step)
         row |= update_metrics(outcomes, skipped)
         self.advance(step, row["entropy/exact"], outcomes)
         return row, rollout
+
+    def renew_reference(self, step: int) -> None:
+        """The policy becomes the reference after every `reference_every` steps (ProRL, arXiv 2505.24864).
+
+        ProRL begins the optimizer's moments anew with it; here they go on.
+        """
+        every = self.config.reference_every
+        if every and step % every == 0:
+            self.reference = dataclasses.replace(self.policy, module=copy.deepcopy(self.policy.module))
+            self.state["reference_step"] = step
 
     def require_finite_weights(self) -> None:
         """Of the policy and of the optimizer: no setting passes over these, for they go into the checkpoint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import signal
@@ -122,7 +123,10 @@ def build(config: Config, folder: RunFolder, settings: precision.Precision, say:
     if found:
         saved = checkpoint.load_state(found.path)
         state, size = saved["trainer"], saved["metrics_bytes"]
-        restore(optimizer, policy.parameters(), checkpoint.load_tensors(found.path))
+        tensors = checkpoint.load_tensors(found.path)
+        restore(optimizer, policy.parameters(), tensors)
+        if "reference_step" in state:
+            reference = renewed(policy, tensors)
         say(f"Going on from step {found.step} in {folder.path}.")
     source = open_source(config.train, config.data, config.seed)
     rules = with_rules(config.rules, policy)
@@ -146,6 +150,8 @@ def publish(trainer: Trainer, folder: RunFolder) -> None:
     """One checkpoint, with everything that the next step depends on."""
     state = {"trainer": trainer.state, "metrics_bytes": folder.mark()}
     tensors = optimizer_tensors(trainer.optimizer, trainer.policy.parameters())
+    if trainer.reference is not None and "reference_step" in trainer.state:  # else it is in a folder of its own
+        tensors |= {f"reference.{name}": p for name, p in trainer.reference.parameters().items()}
     checkpoint.save(folder.path, trainer.state["step"], trainer.policy.write, tensors, state, trainer.config.keep)
 
 
@@ -162,6 +168,15 @@ def restore(
         keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors]
         if keys:
             optimizer.state[p] = {k: tensors[f"{k}.{name}"].to(p.device) for k in keys}
+
+
+@torch.no_grad()
+def renewed(policy: Policy, tensors: dict[str, Tensor]) -> Policy:
+    """The reference as a checkpoint holds it, after the policy has become the reference once."""
+    reference = dataclasses.replace(policy, module=copy.deepcopy(policy.module))
+    for name, p in reference.parameters().items():
+        p.copy_(tensors[f"reference.{name}"])
+    return reference
 
 
 def first_evaluation(trainer: Trainer, folder: RunFolder, watch: Watch) -> None:
