@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from isotherm.update.clock import Clock
 from isotherm.update.config import Config
 from isotherm.update.finite import NonFinite, require_finite
 from isotherm.update.metrics import rollout_metrics, update_metrics
+from isotherm.update.reference import twin
 from isotherm.update.scoring import score_all
 from isotherm.update.step import Outcome, Rule, optimizer_step, with_scores
 
@@ -85,7 +85,7 @@ class Trainer:
         """
         every = self.config.reference_every
         if every and step % every == 0:
-            self.reference = dataclasses.replace(self.policy, module=copy.deepcopy(self.policy.module))
+            self.reference = twin(self.policy)
             self.state["reference_step"] = step
 
     def require_finite_weights(self) -> None:

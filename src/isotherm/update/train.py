@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import signal
@@ -31,6 +30,7 @@ from isotherm.update.evaluate import eval_metrics, evaluate, test_sets, trim
 from isotherm.update.finite import NonFinite
 from isotherm.update.folder import RunFolder
 from isotherm.update.loop import Trainer, wants_reference
+from isotherm.update.reference import as_tensors, from_tensors
 
 SHARE = 0.05  # of the time that automatic checkpoints may cost
 
@@ -126,7 +126,7 @@ def build(config: Config, folder: RunFolder, settings: precision.Precision, say:
         tensors = checkpoint.load_tensors(found.path)
         restore(optimizer, policy.parameters(), tensors)
         if "reference_step" in state:
-            reference = renewed(policy, tensors)
+            reference = from_tensors(policy, tensors)
         say(f"Going on from step {found.step} in {folder.path}.")
     source = open_source(config.train, config.data, config.seed)
     rules = with_rules(config.rules, policy)
@@ -151,7 +151,7 @@ def publish(trainer: Trainer, folder: RunFolder) -> None:
     state = {"trainer": trainer.state, "metrics_bytes": folder.mark()}
     tensors = optimizer_tensors(trainer.optimizer, trainer.policy.parameters())
     if trainer.reference is not None and "reference_step" in trainer.state:  # else it is in a folder of its own
-        tensors |= {f"reference.{name}": p for name, p in trainer.reference.parameters().items()}
+        tensors |= as_tensors(trainer.reference)
     checkpoint.save(folder.path, trainer.state["step"], trainer.policy.write, tensors, state, trainer.config.keep)
 
 
@@ -168,15 +168,6 @@ def restore(
         keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{name}" in tensors]
         if keys:
             optimizer.state[p] = {k: tensors[f"{k}.{name}"].to(p.device) for k in keys}
-
-
-@torch.no_grad()
-def renewed(policy: Policy, tensors: dict[str, Tensor]) -> Policy:
-    """The reference as a checkpoint holds it, after the policy has become the reference once."""
-    reference = dataclasses.replace(policy, module=copy.deepcopy(policy.module))
-    for name, p in reference.parameters().items():
-        p.copy_(tensors[f"reference.{name}"])
-    return reference
 
 
 def first_evaluation(trainer: Trainer, folder: RunFolder, watch: Watch) -> None:
