@@ -146,7 +146,7 @@ def test_siren_has_no_pull_before_there_is_an_anchor_and_keeps_the_first():
     assert not decide(tokens, chosen).penalties[0].any()
     state = chosen.controls[0].init()
     for own, expected in ((None, -1.0), (0.7, 0.7), (0.3, 0.7), (None, 0.7)):
-        state = keep_first(state, Measured(1, 9, 0.5, own))
+        state = keep_first(state, Measured(1, 9, 0.5, own=own))
         assert state["value"] == expected
     assert decide(tokens, chosen.with_knob("siren.anchor", 0.7)).penalties[0].any()
     assert method("siren(anchor=0.4)").controls == ()
@@ -156,7 +156,7 @@ def test_aent_moves_its_coefficient_towards_the_target():
     state = {"value": 1e-3}
     rule = {"target": 0.2, "rate": 0.01, "most": 2e-3}
     for own, expected in ((0.3, 0.0), (0.1, 1e-3), (None, 1e-3), (0.15, 1.5e-3), (0.0, 2e-3), (0.2, 2e-3)):
-        state = projected(state, Measured(1, 9, 5.0, own), **rule)
+        state = projected(state, Measured(1, 9, 5.0, own=own), **rule)
         assert state["value"] == pytest.approx(expected, abs=1e-12)
 
 
