@@ -35,7 +35,13 @@ from isotherm.update.scoring import pieces, score_all, score_rows
 from isotherm.update.step import Rule, gradient, with_scores
 
 MICRO = (1, 2, 4, 0)
-EXPRESSIONS = (*METHODS, "clip_cov(ratio=0.05)", "kl_cov(k=0.05)", "clip_higher + par + kl_cov")
+EXPRESSIONS = (
+    *METHODS,
+    "clip_cov(ratio=0.05)",
+    "kl_cov(k=0.05)",
+    "clip_higher + par + kl_cov",
+    "siren(anchor=0.5) + aent",
+)
 
 
 class Case(NamedTuple):
@@ -125,7 +131,7 @@ def alone(case: Case, tokens: Tokens, chosen: Method, micro: int) -> tuple[Tenso
     """The gradient with each micro-batch's own statistics, and the tokens chosen so."""
     normalizer, touched = chosen.normalizer(tokens), []
     for rows, cut in pieces(case.rollout, micro):
-        scores = score_rows(case.policy, case.rollout, rows, 1.0)
+        scores = score_rows(case.policy, case.rollout, rows, 1.0, chosen.functionals)
         current = with_scores(tokens.map(lambda x, c=cut: x[c]), scores, fresh=False)
         decision = decide(current, chosen)._replace(normalizer=normalizer[cut])
         loss(current, chosen, decision).backward()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +87,7 @@ class Tokens:
     key: Tensor  # int64, hash of (seed, step, problem, sample, position): settles ties and draws
     ref_logprob: Tensor | None = None  # of the frozen reference, where a penalty asks for it
     old_entropy: Tensor | None = None  # exact H of the policy that scored the batch
+    extra: dict[str, Tensor] = field(default_factory=dict)  # functionals of pi that a part asked for, differentiable
 
     def __len__(self) -> int:
         return self.logprob.shape[0]
@@ -98,7 +99,13 @@ class Tokens:
     def detach(self) -> Tokens:
         return self.map(lambda x: x.detach())
 
-    def map(self, f: Callable[[Tensor], Tensor]) -> Tokens:
-        values = {f_.name: getattr(self, f_.name) for f_ in dataclasses.fields(self)}
-        mapped: dict[str, Any] = {name: None if x is None else f(x) for name, x in values.items()}
+    def map(self, f: Callable[..., Tensor], *others: Tokens) -> Tokens:
+        """f of each column, or of this one's and the others' of that name."""
+        mapped: dict[str, Any] = {}
+        for name in (f_.name for f_ in dataclasses.fields(self)):
+            column, *rest = (getattr(tokens, name) for tokens in (self, *others))
+            if isinstance(column, dict):
+                mapped[name] = {key: f(x, *(extra[key] for extra in rest)) for key, x in column.items()}
+            else:
+                mapped[name] = None if column is None else f(column, *rest)
         return Tokens(**mapped)

@@ -8,16 +8,23 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from contracts.table import EXPRESSIONS, OFF, ON
+from isotherm.objective.compose import method as named_method
 from isotherm.objective.method import Decision, Method, loss
 from isotherm.records import Tokens
 from isotherm.tokens.draws import keys
 
 LENGTHS = (7, 1, 12, 30, 5, 9, 22, 1, 16, 3, 11, 8)
+FUNCTIONALS = {name: f for e in (*EXPRESSIONS, *OFF, *ON) for name, f in named_method(e).functionals.items()}
 GROUPS = (4, 4, 4, 9, 9, 2, 2, 2, 2, 7, 7, 7)  # of unequal size, numbers with gaps
 
 
 def batch(
-    seed: int = 0, lengths: Sequence[int] = LENGTHS, groups: Sequence[int] = GROUPS, drift: float = 0.4
+    seed: int = 0,
+    lengths: Sequence[int] = LENGTHS,
+    groups: Sequence[int] = GROUPS,
+    drift: float = 0.4,
+    spread: float = 3.0,
 ) -> Tokens:
     """float64 tokens under a policy that has drifted from the one that scored them; a fifth have advantage 0."""
     generator = torch.Generator().manual_seed(seed)
@@ -26,7 +33,7 @@ def batch(
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    logits, target = 3 * normal(size, 8), torch.randint(8, (size,), generator=generator)
+    logits, target = spread * normal(size, 8), torch.randint(8, (size,), generator=generator)
     logp = logits.log_softmax(-1)
     chosen = logp.gather(1, target[:, None]).squeeze(1)
     old = chosen + drift * normal(size)
@@ -49,6 +56,7 @@ def batch(
         key=keys(seed, group, sequence, position),
         ref_logprob=chosen + drift * normal(size),
         old_entropy=-(logp.exp() * logp).sum(-1) * (drift * normal(size) / 4).exp(),
+        extra={name: f(logp) for name, f in FUNCTIONALS.items()},
     )
 
 
@@ -75,20 +83,25 @@ def permuted(tokens: Tokens, order: Iterable[int]) -> tuple[Tokens, Tensor]:
 
 
 def with_leaves(tokens: Tokens) -> Tokens:
-    """The same tokens with log-probs and entropies that gather gradients."""
+    """The same tokens with log-probs, entropies and functionals that gather gradients."""
     leaves = {name: getattr(tokens, name).clone().requires_grad_() for name in ("logprob", "entropy")}
-    return dataclasses.replace(tokens, **leaves)
+    extra = {name: x.clone().requires_grad_() for name, x in tokens.extra.items()}
+    return dataclasses.replace(tokens, **leaves, extra=extra)
 
 
 def slopes(tokens: Tokens, method: Method, decision: Decision, micro: int = 0) -> tuple[Tensor, Tensor]:
-    """The loss and its gradient [2, tokens] with respect to log-prob and entropy, gathered over micro-batches."""
+    """The loss and its gradient [2 + functionals, tokens] with respect to log-prob, entropy and each functional."""
     total, leaves = torch.zeros((), dtype=torch.float64), with_leaves(tokens)
     for cut in cuts(tokens, micro) if len(tokens) else [slice(0, 0)]:
         part = loss(leaves.map(lambda x, c=cut: x[c]), method, decision.where(cut))
         total = total + part.detach()
         part.backward()
-    gathered = [torch.zeros_like(x) if x.grad is None else x.grad for x in (leaves.logprob, leaves.entropy)]
+    gathered = [torch.zeros_like(x) if x.grad is None else x.grad for x in differentiable(leaves)]
     return total, torch.stack(gathered)
+
+
+def differentiable(tokens: Tokens) -> list[Tensor]:
+    return [tokens.logprob, tokens.entropy, *tokens.extra.values()]
 
 
 def relative(a: Tensor, b: Tensor) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,8 @@ import torch
 from contracts.streams import batch
 from contracts.table import EXPRESSIONS
 from isotherm.objective.compose import method
-from isotherm.objective.factors import factors_of, reads
+from isotherm.objective.factors import bare, factors_of, reads
+from isotherm.objective.knobs import KNOBS
 from isotherm.objective.weights import truncated_importance
 from isotherm.records import Tokens
 
@@ -38,7 +40,8 @@ def other_advantage(tokens, seed):
 def other_entropy(tokens, seed):
     shift = noise(tokens, seed).exp()
     moments = {name: getattr(tokens, name) * shift for name in ("entropy", "s2", "s2l")}
-    return dataclasses.replace(tokens, **moments)
+    extra = {name: x * shift for name, x in tokens.extra.items()}
+    return dataclasses.replace(tokens, **moments, extra=extra)
 
 
 def other_probability(tokens, seed):
@@ -117,24 +120,33 @@ def of_cost(part) -> set[str]:
 
 
 def table():
-    """Every part of every method once, with the check of its slot."""
-    found = {"truncated_importance": (partial(truncated_importance, cap=1.005), on_batch)}
+    """Every function that is a part of a method, with the check of its slot and all its settings."""
+    settings: dict[Any, Any] = {truncated_importance: (on_batch, {"": partial(truncated_importance, cap=1.005)})}
     for expression in EXPRESSIONS:
-        chosen = method(expression)
+        chosen = controlled(method(expression))
         slots = [(part, on_batch_as_shape if part in chosen.shape else on_batch) for part in chosen.on_batch]
         slots += [(chosen.surrogate, of_surrogate), *((p.cost, of_cost) for p in chosen.penalties)]
-        found |= {str(part).split(" at 0x")[0] + check.__name__ + str(getattr(part, "keywords", "")): (part, check)
-                  for part, check in slots}  # fmt: skip
-    return list(found.values())
+        for part, check in slots:
+            settings.setdefault(bare(part), (check, {}))[1][str(getattr(part, "keywords", ""))] = part
+    return [(check, list(parts.values())) for check, parts in settings.values()]
+
+
+def controlled(chosen):
+    """With every knob that a control moves in the middle of its range."""
+    for control in chosen.controls:
+        knob = KNOBS[control.knob]
+        chosen = chosen.with_knob(knob.name, (knob.least + knob.most) / 2)
+    return chosen
 
 
 def name(value):
-    return getattr(value, "__name__", None) or f"{value.func.__name__}{value.keywords}"
+    return bare(value[0]).__name__ if isinstance(value, list) else ""
 
 
-@pytest.mark.parametrize(("part", "check"), table(), ids=name)
-def test_a_part_declares_what_it_reads(part, check):
-    assert check(part) == factors_of(part)
+@pytest.mark.parametrize(("check", "settings"), table(), ids=name)
+def test_a_part_declares_what_it_reads(check, settings):
+    """In one setting or another; none reads what is not declared."""
+    assert set().union(*(check(part) for part in settings)) == factors_of(settings[0])
 
 
 def test_the_check_finds_a_factor_that_is_not_declared():

@@ -116,3 +116,53 @@ def test_factors_that_the_compiled_functions_cannot_take():
     (hidden, weight, _), target, old = inputs(dtype=torch.bfloat16)
     total, _ = score_with_loss(hidden, weight.T.contiguous().T, target, clipped(old.float()))
     assert torch.allclose(total, score_with_loss(hidden, weight, target, clipped(old.float()))[0], rtol=1e-4)
+
+
+def squares(logp):
+    return logp.exp().square().sum(-1)
+
+
+def top(logp):
+    return logp.topk(3, -1).values.logsumexp(-1)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("rows", [1, 4, 100])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 5e-6)], ids=["f64", "f32"])
+def test_functionals_have_the_gradient_of_the_scores(monkeypatch, options, rows, dtype, bound):
+    monkeypatch.setattr(module, "ROWS", rows)
+    monkeypatch.setattr(module, "CHUNK", 1)
+    functionals = {"squares": squares, "top": top}
+    sources, target, old = inputs(dtype=dtype)
+
+    def loss(old):
+        clip = clipped(old)
+        return lambda cut, s: clip(cut, s) + (s.extra["squares"] * s.extra["top"].exp() * s.s2).sum()
+
+    def of(function, leaves, old):
+        hidden, weight, bias = leaves
+        more = {"bias": bias, "functionals": functionals, **options}
+        if function is score_with_loss:
+            return score_with_loss(hidden, weight, target, loss(old), **more)
+        scores = score(hidden, weight, target, **more)
+        return loss(old)(slice(None), scores), scores
+
+    leaves = [x.requires_grad_() for x in sources]
+    exact = [x.detach().double().requires_grad_() for x in sources]
+    total, scores = of(score_with_loss, leaves, old)
+    expected, truth = of(score, exact, old.double())
+    assert float(((total - expected) / expected).detach().abs()) < 10 * bound
+    for name in functionals:
+        torch.testing.assert_close(scores.extra[name].double(), truth.extra[name].detach(), rtol=1e-5, atol=1e-6)
+        assert not scores.extra[name].requires_grad
+    for a, b in zip(torch.autograd.grad(total, leaves), torch.autograd.grad(expected, exact), strict=True):
+        assert float((a - b).abs().max() / b.abs().max()) < bound
+
+
+def test_no_tokens_with_functionals():
+    (hidden, weight, _), target, _ = inputs(0)
+    total, scores = score_with_loss(
+        hidden.requires_grad_(), weight, target, lambda _, s: s.extra["top"].sum(), functionals={"top": top}
+    )
+    total.backward()
+    assert scores.extra["top"].shape == (0,)

@@ -65,8 +65,10 @@ def update_by_hand(model, tmp_path, lr, method=METHODS[1]):
         settings.use()
         trainer, _ = build(config, folder, settings, print)
         trainer.step(Clock())
-        policy, optimizer, method, rule = trainer.policy, trainer.optimizer, trainer.method, trainer.rule(1.0)
-        batch, tokens = next(mini_batches(*trainer.prepare(trainer.sample(2)[0], method), 1, 0))
+        policy, optimizer, method = trainer.policy, trainer.optimizer, trainer.method
+        temperature = trainer.temperature
+        rule = trainer.rule(temperature)
+        batch, tokens = next(mini_batches(*trainer.prepare(trainer.sample(2)[0], temperature), 1, 0))
         optimizer.param_groups[0]["lr"] = lr
         was = measuring.before(policy, batch, method, rule)
         apart = [score_all(policy, batch, 0, 1.0).entropy]

@@ -149,6 +149,8 @@ VARIANTS = [
     {"method": "clip_cov(ratio=0.1)", "schedule": "linear", "warmup": 3, "micro_batch": 3},
     {"updates": 1, "mismatch_cap": 2.0, "overlong": "mask", "method": "reinforce_pp"},
     {"dtype": "bfloat16", "weight_decay": 0.1, "clip_grad": 0.0, "store_every": 0},
+    {"method": "clip_higher + siren(c=0.1) + aent(c=0.01) + lp_reg(share=0.5)", "micro_batch": 3},
+    {"method": "reference_kl(c=0.1)", "reference_every": 2},
     {"data": "data.jsonl", "eval_problems": 0, "top_p": 0.9},
     {"measure_every": 2, "method": "kl_cov(k=0.1) + entropy_bonus(c=0.1)"},
 ]

@@ -280,4 +280,68 @@ ADVICE = {
         "To give credit among responses by their mean entropy.",
         f"Uncertain right answers are preferred to sure ones, rightly or not. From one reading. {UNKNOWN_NUMBERS}",
     ),
+    "opefo": Advice(
+        "When each rollout is used for one update and you want the batch as a whole to leave the entropy where it"
+        " is, without a target to choose.",
+        "It balances only the predicted first order, so entropy still drifts by what shared parameters and Adam "
+        "add; where nearly every token lowers the entropy its weights go to 0 and learning stalls.",
+        options="--updates 1",
+    ),
+    "entropy_mask": Advice(
+        "When you want to see what the tokens that cost most entropy contribute: drop them (side=down), and run "
+        "random_weight(share=0.2, floor=0.0) beside it.",
+        "The dropped tokens are often those that are being learned, so the reward rises more slowly; at a large "
+        "share little gradient is left.",
+    ),
+    "archer": Advice(
+        "When facts must stay and reasoning may move: a wide clip on tokens of high entropy, a narrow clip and a "
+        "reference KL on the others; with several updates per rollout.",
+        "With one update per rollout only the small KL is left; entropy that stands for noise and not for a "
+        "choice is let loose as well.",
+    ),
+    "hapo": Advice(
+        "When several updates per rollout clip the rare rewarded tokens of high entropy, and you want room "
+        "upwards there alone.",
+        "It is HAPO's clip alone with bounds that no source confirmed; with one update per rollout it changes nothing.",
+    ),
+    "bapo": Advice(
+        "With stale rollouts or many updates, where punished tokens outweigh rewarded ones and entropy falls or "
+        "the loss jumps.",
+        "At few updates the ratios hardly leave the bounds, so it changes little; where right answers are rare "
+        "the share is out of reach and the bounds stay at their ends, which is nearly no clip.",
+    ),
+    "siren": Advice(
+        "When an entropy bonus on everything explodes: it holds only the likely words of the tokens that fork "
+        "near their first entropy.",
+        "It holds the entropy of the first step, good or bad, and a small c loses against a strong collapse; it "
+        "sorts the vocabulary at every token, which costs time, and its loss value is not that of the square.",
+    ),
+    "aent": Advice(
+        "When a plain entropy bonus puts its mass on words that nobody wants: it leaves the least likely part of "
+        "the vocabulary out.",
+        "With a sharp policy the part left out has next to no mass and it is a plain entropy bonus; its target "
+        "and rate are unconfirmed and must be set for the model at hand.",
+    ),
+    "lp_reg": Advice(
+        "When rare but sensible words die out because they stood in wrong responses; for long runs with one or "
+        "two updates.",
+        "Most steps touch very few tokens, or none where the rarest punished tokens are all below kappa of the "
+        "likeliest; the authors' wide clip comes with it, so without another clip updates are nearly free.",
+    ),
+    "flexible": Advice(
+        "When you want the entropy to swing by itself, up through rare rewarded tokens and down through rare "
+        "punished ones, over several updates per rollout.",
+        "alpha, beta and the turning points are unconfirmed, and with one update per rollout it changes nothing; "
+        "if the entropy never falls to a fifth of its start, od and did never turn.",
+    ),
+    "adapo": Advice(
+        "The simplest automatic clip_higher: the upper bound follows the entropy by 5 % a step within .2 and .32.",
+        "Between .2 and .32 it can do little against a strong collapse, it changes nothing with one update per "
+        "rollout, and its target is unconfirmed.",
+    ),
+    "mai": Advice(
+        "As adapo, with a wider range: the upper bound goes up to 3.5 times the lower one.",
+        "Steps of .25 are coarse, so the bound jumps about the target; what k multiplies is our reading, and with"
+        " one update per rollout it changes nothing.",
+    ),
 }

@@ -22,7 +22,7 @@ def reads(*factors: str) -> Callable[[Part], Part]:
     return mark
 
 
-def bare(part: Any) -> Any:
+def bare(part: Callable[..., Any]) -> Any:
     """The function under `functools.partial`."""
     return part.func if isinstance(part, functools.partial) else part
 

@@ -78,6 +78,13 @@ KNOBS = {
         Knob("erc.high", +1, 0.0, 1.0),
         Knob("clip_b.mu", 0, 0.5, 10.0),
         Knob("clip_v.mu", 0, 0.5, 20.0),
+        Knob("mask_falling.floor", -1, 0.0, 1.0),
+        Knob("entropy_clip.fork_high", +1, 0.02, 2.0),
+        Knob("balanced_clip.rho", +1, 0.0, 1.0),
+        Knob("flexible_clip.mode", +1, -1.0, 1.0),
+        Knob("siren.anchor", +1, 0.0, 5.0),
+        Knob("aent.c", +1, 0.0, 0.1),
+        Knob("lp_reg.beta", +1, 0.0, 10.0),
     )
 }
 

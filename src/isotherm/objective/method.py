@@ -17,9 +17,11 @@ from torch import Tensor
 
 from isotherm.advantages.estimators import grpo
 from isotherm.objective.factors import Part, bare, factors_of
+from isotherm.objective.functionals import functionals_of
 from isotherm.objective.normalizers import token_mean
 from isotherm.objective.surrogates import ppo_clip
 from isotherm.records import Tokens
+from isotherm.tokens.score import Functional
 
 Slots = dict[str, Any]  # those that a term of an expression fills, by the name of Method's field
 
@@ -48,6 +50,7 @@ class Control:
     knob: str  # part.parameter, e.g. "par.pos"
     start: float
     update: Callable[[dict[str, Any], Measured], dict[str, Any]]
+    measure: Part | None = None  # tokens -> a number; its mean over the mini-batches is `Measured.own`
 
     def init(self) -> dict[str, Any]:
         return {"value": self.start}
@@ -62,6 +65,7 @@ class Measured(NamedTuple):
     noise: float = 0.0  # standard error of the entropy
     change: Callable[[dict[str, float]], float] = lambda _: 0.0  # knobs -> first-order change of H in this step
     size: float = 0.0  # of the changes of the single tokens, without their signs, in the units of `change`
+    own: float | None = None  # of the control's measure; None where no tokens were trained on
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,22 @@ class Method:
     @property
     def needs_current(self) -> bool:
         """Whether `decide` looks at the policy, and not at the advantages alone."""
-        return any(factors_of(part) - {"advantage"} for part in self.on_batch)
+        return bool(self.functionals) or any(factors_of(part) - {"advantage"} for part in self.on_batch)
 
     @property
     def always_current(self) -> bool:
-        """Whether a part makes sense under the current policy only, as a ratio that is part of the loss."""
-        return any(getattr(bare(part), "always_current", False) for part in self.on_batch)
+        """Whether a part makes sense under the current policy only, as a ratio that is part of the loss.
+
+        Functionals do: nothing else is scored with them.
+        """
+        return bool(self.functionals) or any(getattr(bare(part), "always_current", False) for part in self.on_batch)
+
+    @property
+    def functionals(self) -> dict[str, Functional]:
+        """The functionals of the whole next-token distribution that its parts read, by name."""
+        costs, measures = (p.cost for p in self.penalties), (c.measure for c in self.controls if c.measure)
+        parts = (*self.on_batch, *costs, *measures)
+        return {name: f for part in parts for name, f in functionals_of(part).items()}
 
     def with_knob(self, knob: str, value: float) -> Method:
         """The method with one hyper-parameter replaced."""

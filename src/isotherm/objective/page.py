@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import itertools
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from isotherm.objective.advice import ADVICE, Advice
 from isotherm.objective.compose import method, row_named
 from isotherm.objective.elsewhere import ELSEWHERE
 from isotherm.objective.factors import FACTORS, Part, bare
+from isotherm.objective.functionals import functionals_of
 from isotherm.objective.method import Slots
 from isotherm.objective.parameters import meaning, published
 from isotherm.objective.penalties import needs_reference
@@ -38,7 +40,7 @@ def table(width: int = 120) -> str:
     wrapped = [[textwrap.wrap(cell, WIDEST, break_on_hyphens=False) for cell in line] for line in cells]
     widths = [max(len(text) for cell in column for text in cell) for column in zip(*wrapped, strict=True)]
     if sum(widths) + 2 * len(widths) - 2 > width:
-        lines = [line for row in cells[1:] for line in stacked(row)]
+        lines = [line for row in cells[1:] for line in stacked(row, width)]
     else:
         rows = [line for cell in wrapped for line in itertools.zip_longest(*cell, fillvalue="")]
         lines = ["  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -51,12 +53,12 @@ def cells_of(row: Row) -> tuple[str, ...]:
     return row.name, row.paper, factors, ", ".join(slots(row)), row.knob or "-", ", ".join(costs(row)) or "none"
 
 
-def stacked(cells: tuple[str, ...]) -> Iterator[str]:
+def stacked(cells: tuple[str, ...], width: int) -> Iterator[str]:
     """Name, paper and factors, and under them what else there is to say."""
     yield f"{cells[0]:<15}  {cells[1]:<16}  {cells[2]}"
     knob = "" if cells[4] == "-" else f"; knob {cells[4]}"
     cost = "" if cells[5] == "none" else f"; cost {cells[5]}"
-    yield f"  {cells[3]}{knob}{cost}"
+    yield from paragraph(f"{cells[3]}{knob}{cost}", width, "  ")
 
 
 def slots(row: Row) -> list[str]:
@@ -168,12 +170,14 @@ def parts_of(filled: Slots) -> list[Part]:
     several = [part for name in ("shape", "weights") for part in filled.get(name, ())]
     single = [filled[name] for name in ("advantage", "surrogate", "default_surrogate", "normalizer") if name in filled]
     penalties = [part for p in filled.get("penalties", ()) for part in (p.coefficient, p.cost)]
+    read = [f for part in (*several, *penalties) for f in functionals_of(part).values()]
     moves = [control.update for control in filled.get("controls", ())]
-    return list(dict.fromkeys(bare(part) for part in (*several, *penalties, *moves, *single)))
+    return list(dict.fromkeys(bare(part) for part in (*several, *penalties, *read, *moves, *single)))
 
 
-def parts(name: str) -> list[Part]:
+def parts(name: str) -> list[Callable[..., Any]]:
     """The functions that a method is made of."""
     built = method(name)
     slots = [built.advantage, *built.on_batch, built.surrogate, *(p.cost for p in built.penalties)]
-    return list(dict.fromkeys(bare(part) for part in slots))
+    others = [*built.functionals.values(), *(control.update for control in built.controls)]
+    return list(dict.fromkeys(bare(part) for part in [*slots, *others]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from isotherm.objective.knobs import KNOBS, Knob
 from isotherm.objective.method import Slots
-from isotherm.objective.rows import baselines, basic, controls, entropy, further
+from isotherm.objective.rows import balanced, baselines, basic, controls, entropy, further, moving, partial_entropy
 
 
 @dataclass(frozen=True)
@@ -182,5 +182,24 @@ ROWS += (
     Row("soft_return", further.soft_return, "Ziebart 2010", "soft-return rule", "any size", "soft_return.c"),
     Row("gtpo", further.gtpo_row, "arXiv 2508.04349", "token-reward rule", "weights not confirmed", "gtpo.bonus"),
     Row("grpo_s", further.grpo_s, "arXiv 2508.04349", "response-reward rule", "weights not confirmed", "grpo_s.bonus"),
+)
+
+# Balances, and clips that are decided on the batch.
+ROWS += (
+    Row("opefo", balanced.opefo_row, "arXiv 2605.11491", "balance rule", "any size"),
+    Row("entropy_mask", balanced.entropy_mask_row, STEER, "mask rule", "none: the share is ours", "mask_falling.floor"),
+    Row("archer", balanced.archer, "arXiv 2507.15778", "dual-clip rule", "1.5B: .5, .2", "entropy_clip.fork_high"),
+    Row("hapo", balanced.hapo, "arXiv 2509.16591", "clip rule", "1.5B to 8B", "entropy_clip.fork_high", True),
+    Row("bapo", balanced.bapo_row, "arXiv 2510.18927", "balance rule", "7B, 32B", "balanced_clip.rho", True),
+)
+
+# Penalties over a part of the vocabulary, and clips that a control moves.
+ROWS += (
+    Row("siren", partial_entropy.siren_row, "arXiv 2509.25133", "anchored-entropy rule", "7B", "siren.anchor"),
+    Row("aent", partial_entropy.aent_row, "arXiv 2509.03493", "clamped-entropy rule", "p .25 to .33", "aent.c"),
+    Row("lp_reg", partial_entropy.lp_reg_row, "arXiv 2510.03222", "proxy rule", "14B: clip 1 and 9", "lp_reg.beta"),
+    Row("flexible", moving.flexible, "arXiv 2602.09782", "dynamic-clip rule", "any size", "flexible_clip.mode", True),
+    Row("adapo", moving.adapo, "ADAPO 2026", "adaptive-clip rule", "target not confirmed", "ppo_clip.high", True),
+    Row("mai", moving.mai, "MAI 2026", "adaptive-clip rule", "target not confirmed", "ppo_clip.high", True),
 )
 METHODS = {row.name: row for row in ROWS}

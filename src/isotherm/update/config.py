@@ -122,6 +122,9 @@ class Config:
     reference: str = setting(
         "", "objective", "model folder of the frozen reference for reference KL; empty means the starting model"
     )
+    reference_every: int = setting(
+        0, "objective", "steps after which the policy becomes the reference, again and again (ProRL); 0 is never", low=0
+    )
 
     # update
     steps: int = setting(125, "update", "rollouts to train on", low=1)

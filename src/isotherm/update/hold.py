@@ -10,6 +10,7 @@ import numpy as np
 
 from isotherm.errors import UserError
 from isotherm.objective.compose import parse
+from isotherm.objective.functionals import functionals_of
 from isotherm.objective.knobs import KNOBS, TEMPERATURE, Knob
 from isotherm.objective.lines import line
 from isotherm.objective.method import Measured, Method, knob_value
@@ -65,7 +66,12 @@ def split(text: str) -> list[str]:
 
 
 def measured(config: Config, method: Method, rollout: Rollout, tokens: Tokens, temperature: float) -> Measured:
-    """What the thermostat may look at before the updates of this step."""
+    """What the thermostat may look at before the updates of this step.
+
+    Penalties on functionals of the distribution are left out of the prediction: nothing is scored with them yet.
+    """
+    known = [p for p in method.penalties if not (functionals_of(p.cost) or functionals_of(p.coefficient))]
+    method = dataclasses.replace(method, penalties=tuple(known))
     spread = float(((tokens.logprob + tokens.entropy) ** 2).double().mean()) if len(tokens) else 0.0
 
     def change(values: dict[str, float]) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from torch import Tensor
 
@@ -36,9 +34,4 @@ def put(tokens: Tokens, where: Tensor, part: Tokens) -> Tokens:
     """The tokens with those of `where` in place of their own."""
     if bool(where.all()):
         return part
-    changes = {}
-    for f in dataclasses.fields(Tokens):
-        whole, some = getattr(tokens, f.name), getattr(part, f.name)
-        if whole is not None:
-            changes[f.name] = whole.to(some.dtype).masked_scatter(where, some)
-    return Tokens(**changes)
+    return tokens.map(lambda whole, some: whole.to(some.dtype).masked_scatter(where, some), part)

@@ -30,6 +30,7 @@ from isotherm.update.finite import NonFinite, require_finite
 from isotherm.update.hold import measured
 from isotherm.update.measuring import Before, Change, after, before, means
 from isotherm.update.metrics import rollout_metrics, update_metrics
+from isotherm.update.reference import twin
 from isotherm.update.scoring import score_all
 from isotherm.update.step import Outcome, Rule, optimizer_step, with_scores
 
@@ -82,14 +83,25 @@ class Trainer:
                 raise
             skipped += 1
         self.require_finite_weights()
+        self.renew_reference(step)
         row |= {**update_metrics(outcomes, skipped), **means(changes)}
         row |= self.controlled(temperature, row["entropy/exact"])
-        self.advance(step, row["entropy/exact"])
+        self.advance(step, row["entropy/exact"], outcomes)
         return row, rollout, changes
 
     def before(self, clock: Clock, batch: Rollout, method: Method, rule: Rule) -> Before:
         with clock("measure"):
             return before(self.policy, batch, method, rule)
+
+    def renew_reference(self, step: int) -> None:
+        """The policy becomes the reference after every `reference_every` steps (ProRL, arXiv 2505.24864).
+
+        ProRL begins the optimizer's moments anew with it; here they go on.
+        """
+        every = self.config.reference_every
+        if every and step % every == 0:
+            self.reference = twin(self.policy)
+            self.state["reference_step"] = step
 
     def require_finite_weights(self) -> None:
         """Of the policy and of the optimizer: no setting passes over these, for they go into the checkpoint."""
@@ -186,11 +198,13 @@ class Trainer:
             row |= {"hold/line": line, "hold/error": entropy - line}
         return row
 
-    def advance(self, step: int, entropy: float) -> None:
+    def advance(self, step: int, entropy: float, outcomes: list[Outcome]) -> None:
         self.state["step"] = step
         measured, states = Measured(step, self.config.steps, entropy), self.state["controls"]
         for control in self.method.controls:
-            states[control.knob] = control.update(states[control.knob], measured)
+            own = [o.measures[control.knob] for o in outcomes if control.knob in o.measures]
+            seen = measured._replace(own=float(np.mean(own)) if own else None)
+            states[control.knob] = control.update(states[control.knob], seen)
 
     def rule(self, temperature: float) -> Rule:
         c = self.config

@@ -64,8 +64,9 @@ def scored(policy: Policy, batch: Rollout, method: Method, rule: Rule) -> Iterat
     S2LL is asked for where a penalty pushes on the entropy itself: the compiled head does not have it.
     """
     asked = any("entropy" in factors_of(penalty.cost) for penalty in method.penalties)
+    wanted = method.functionals | ({"s2ll": squared_surprisal} if asked else {})
     for rows, _ in pieces(batch, rule.micro_batch):
-        yield score_rows(policy, batch, rows, rule.temperature, {"s2ll": squared_surprisal} if asked else None)
+        yield score_rows(policy, batch, rows, rule.temperature, wanted or None)
 
 
 def joined(parts: Sequence[Scores]) -> Scores:

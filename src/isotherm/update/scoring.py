@@ -15,34 +15,34 @@ from isotherm.tokens.local import Local, score_with_loss
 from isotherm.tokens.score import Functional, Scores, score
 from isotherm.tokens.stream import flatten
 
+Functionals = Mapping[str, Functional] | None
+
 
 def score_rows(
-    policy: Policy,
-    rollout: Rollout,
-    rows: slice,
-    temperature: float,
-    functionals: Mapping[str, Functional] | None = None,
+    policy: Policy, rollout: Rollout, rows: slice, temperature: float, functionals: Functionals = None
 ) -> Scores:
     """Scores of the tokens of some rows, differentiable outside `no_grad`."""
     batch, head = batch_of(rollout, rows, policy.device), policy.model.head
     target = flatten(batch.responses, batch.lengths)
     options = {"bias": head.bias, "cap": head.cap, "functionals": functionals}
-    scores = score(policy.model.hidden(batch), head.weight, target, temperature, **options)
+    return near(score(policy.model.hidden(batch), head.weight, target, temperature, **options))
+
+
+def near(scores: Scores) -> Scores:
+    """The same on the CPU."""
     logprob, entropy, s2, s2l = (x.cpu() for x in scores[:4])
     return Scores(logprob, entropy, s2, s2l, {name: x.cpu() for name, x in scores.extra.items()})
 
 
-def loss_of_rows(policy: Policy, rollout: Rollout, rows: slice, temperature: float, local: Local) -> Tensor:
+def loss_of_rows(
+    policy: Policy, rollout: Rollout, rows: slice, temperature: float, local: Local, functionals: Functionals = None
+) -> Tensor:
     """The loss of some rows, with `local` on their scores: see `tokens/local.py`."""
     batch, head = batch_of(rollout, rows, policy.device), policy.model.head
     target = flatten(batch.responses, batch.lengths)
-
-    def near(cut: slice, scores: Scores) -> Tensor:
-        logprob, entropy, s2, s2l = (x.cpu() for x in scores[:4])
-        return local(cut, Scores(logprob, entropy, s2, s2l, {}))
-
-    options = {"bias": head.bias, "cap": head.cap}
-    return score_with_loss(policy.model.hidden(batch), head.weight, target, near, temperature, **options)[0]
+    options = {"bias": head.bias, "cap": head.cap, "functionals": functionals}
+    hidden = policy.model.hidden(batch)
+    return score_with_loss(hidden, head.weight, target, lambda cut, s: local(cut, near(s)), temperature, **options)[0]
 
 
 def batch_of(rollout: Rollout, rows: slice, device: torch.device) -> Batch:
@@ -67,8 +67,11 @@ def pieces(rollout: Rollout, micro: int) -> Iterator[tuple[slice, slice]]:
 
 
 @torch.no_grad()
-def score_all(policy: Policy, rollout: Rollout, micro: int, temperature: float) -> Scores:
+def score_all(
+    policy: Policy, rollout: Rollout, micro: int, temperature: float, functionals: Functionals = None
+) -> Scores:
     """Scores of all tokens, without a graph."""
-    parts = [score_rows(policy, rollout, rows, temperature) for rows, _ in pieces(rollout, micro)]
+    parts = [score_rows(policy, rollout, rows, temperature, functionals) for rows, _ in pieces(rollout, micro)]
     logprob, entropy, s2, s2l = (torch.cat(column) for column in zip(*(part[:4] for part in parts), strict=True))
-    return Scores(logprob, entropy, s2, s2l, {})
+    extra = {name: torch.cat([part.extra[name] for part in parts]) for name in functionals or {}}
+    return Scores(logprob, entropy, s2, s2l, extra)

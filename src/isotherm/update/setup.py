@@ -20,6 +20,7 @@ from isotherm.update.environment import describe
 from isotherm.update.evaluate import test_sets
 from isotherm.update.folder import RunFolder
 from isotherm.update.hold import thermostat
+from isotherm.update.loop import wants_reference
 
 FREE = ("out", "keep", "save_every", "sinks")  # settings that may differ when a run goes on
 
@@ -36,6 +37,11 @@ def prepare(config: Config) -> None:
     thermostat(config, chosen)
     if chosen.controls and config.steps < 2:
         raise UserError(f"The method {config.method!r} moves its knob between steps, so steps must be at least 2.")
+    if config.reference_every and not wants_reference(chosen):
+        raise UserError(
+            f"reference_every renews the frozen reference, but the method {config.method!r} has none; add a term that "
+            "reads it, such as reference_kl or archer, or leave reference_every at 0."
+        )
     if config.mismatch_cap and config.scored_by == "sampler" and config.updates > 1:
         raise UserError("mismatch_cap corrects the sampler by the trainer's numbers, so it needs scored_by = trainer.")
     if config.device == "cuda" and not torch.cuda.is_available():

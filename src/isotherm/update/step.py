@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,11 +42,12 @@ class Outcome(NamedTuple):
     decision: Decision
     lr: float
     dynamics: dict[str, float]  # what the step was to do to the entropy
+    measures: dict[str, float]  # by knob, what each control that has a measure found
 
 
 def with_scores(tokens: Tokens, scores: Scores, fresh: bool) -> Tokens:
     """The same tokens under the current policy."""
-    now = dataclasses.replace(tokens, logprob=scores.logprob, entropy=scores.entropy, s2=scores.s2, s2l=scores.s2l)
+    now = dataclasses.replace(tokens, **scores._asdict())
     old = {"old_logprob": scores.logprob.detach(), "old_entropy": scores.entropy.detach()}
     return dataclasses.replace(now, **old) if fresh else now
 
@@ -69,7 +70,7 @@ def gradient(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rul
     live = live_responses(method, decision, batch.length)
     chosen = spread(live, batch.length)
     parts = decision.where(chosen), method, rule
-    total, current = ahead(policy, batch.rows(live), tokens.where(chosen), *parts)
+    total, current = ahead(policy, batch.rows(live), seen.where(chosen), *parts)
     return Gradient(total, put(seen.detach(), chosen, current), decision, chosen | (seen is not tokens))
 
 
@@ -79,12 +80,14 @@ def under_current(policy: Policy, batch: Rollout, tokens: Tokens, method: Method
         return tokens
     if rule.micro_batch == 0 or rule.micro_batch >= len(batch.length):
         return None
-    return with_scores(tokens, score_all(policy, batch, rule.micro_batch, rule.temperature), rule.fresh)
+    return with_scores(
+        tokens, score_all(policy, batch, rule.micro_batch, rule.temperature, method.functionals), rule.fresh
+    )
 
 
 def together(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule) -> Gradient:
     """One forward pass for the decision and for the loss."""
-    scores = score_rows(policy, batch, slice(None), rule.temperature)
+    scores = score_rows(policy, batch, slice(None), rule.temperature, method.functionals)
     current = with_scores(tokens, scores, rule.fresh)
     require_finite(log_prob=current.logprob.detach())
     decision = decide(current, method)
@@ -106,25 +109,19 @@ def ahead(
         return loss(current, method, decision.where(cut))
 
     for rows, cut in pieces(batch, rule.micro_batch):
-        part = loss_of_rows(policy, batch, rows, rule.temperature, shifted(local, cut.start))
+        near = shifted(local, cut.start)
+        part = loss_of_rows(policy, batch, rows, rule.temperature, near, method.functionals)
         part.backward()
         total = total + part.detach()
     if len(seen) == 1:
         for p in policy.parameters().values():
             p.grad = torch.zeros_like(p)
-    return total, concatenate(seen)
+    return total, seen[0].map(lambda *columns: torch.cat(columns), *seen[1:])
 
 
 def shifted(local: Local, by: int) -> Local:
     """The same on slices that count from `by`."""
     return lambda cut, scores: local(slice(cut.start + by, cut.stop + by), scores)
-
-
-def concatenate(parts: list[Tokens]) -> Tokens:
-    fields = [f.name for f in dataclasses.fields(Tokens)]
-    columns = {name: [getattr(part, name) for part in parts] for name in fields}
-    joined: dict[str, Any] = {name: None if v[0] is None else torch.cat(v) for name, v in columns.items()}
-    return Tokens(**joined)
 
 
 def optimizer_step(
@@ -148,5 +145,6 @@ def optimizer_step(
     mismatch = (current.sampler_logprob - current.old_logprob)[known].abs()
     lr = optimizer.param_groups[0]["lr"]
     dynamics = observed(current, method, decision, lr=lr, temperature=rule.temperature)
+    measures = {c.knob: float(c.measure(current)) for c in method.controls if c.measure and len(current)}
     told = telemetry(current, method, decision)
-    return Outcome(float(total), float(norm), told, mismatch, current, decision, lr, dynamics)
+    return Outcome(float(total), float(norm), told, mismatch, current, decision, lr, dynamics, measures)

@@ -31,6 +31,7 @@ from isotherm.update.finite import NonFinite
 from isotherm.update.folder import RunFolder
 from isotherm.update.hold import out_of_reach, thermostat
 from isotherm.update.loop import Trainer, wants_reference
+from isotherm.update.reference import as_tensors, from_tensors
 
 SHARE = 0.05  # of the time that automatic checkpoints may cost
 
@@ -130,7 +131,10 @@ def build(config: Config, folder: RunFolder, settings: precision.Precision, say:
     if found:
         saved = checkpoint.load_state(found.path)
         state, size = saved["trainer"], saved["metrics_bytes"]
-        restore(optimizer, policy.parameters(), checkpoint.load_tensors(found.path))
+        tensors = checkpoint.load_tensors(found.path)
+        restore(optimizer, policy.parameters(), tensors)
+        if "reference_step" in state:
+            reference = from_tensors(policy, tensors)
         say(f"Going on from step {found.step} in {folder.path}.")
     source = open_source(config.train, config.data, config.seed)
     rules = with_rules(config.rules, policy)
@@ -154,6 +158,8 @@ def publish(trainer: Trainer, folder: RunFolder) -> None:
     """One checkpoint, with everything that the next step depends on."""
     state = {"trainer": trainer.state, "metrics_bytes": folder.mark()}
     tensors = optimizer_tensors(trainer.optimizer, trainer.policy.parameters())
+    if trainer.reference is not None and "reference_step" in trainer.state:  # else it is in a folder of its own
+        tensors |= as_tensors(trainer.reference)
     checkpoint.save(folder.path, trainer.state["step"], trainer.policy.write, tensors, state, trainer.config.keep)
 
 

@@ -50,7 +50,7 @@ def rand_kl_cov(k: float = 2e-3, beta: float = 1.0) -> Slots:
 
 
 def random_weight(share: float = 0.8, floor: float = 0.0) -> Slots:
-    """A random share of the tokens weighs floor: the control of forking_tokens (share 0.8) or of steer_binary (0.2)."""
+    """A random share of the tokens weighs floor: control of forking_tokens (0.8), steer_binary, entropy_mask (0.2)."""
     at_least(0, share=share, floor=floor)
     at_most(1, share=share)
     return {"weights": (partial(weights.random_weight, share=share, floor=floor),)}
