@@ -24,7 +24,17 @@ from isotherm.measure.logs import (
 from isotherm.measure.logs.places import packed, places
 from isotherm.measure.logs.record import Log
 
-READERS = (run_folder, trl, json_lines, verl, wandb_offline, trackio, tensorboard, prime_rl, csv_table)  # the first counts
+READERS = (
+    run_folder,
+    trl,
+    json_lines,
+    csv_table,
+    wandb_offline,
+    trackio,
+    tensorboard,
+    prime_rl,
+    verl,
+)  # the first counts
 LOOKED_FOR = (
     "a run folder of ours, TRL's trainer_state.json or completions parquet, JSON lines, verl's console log, a W&B offline "
     "run or CSV export, a trackio database, TensorBoard events, prime-rl's token exports, CSV"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,8 @@ import pyarrow.csv
 
 from isotherm.errors import UserError
 from isotherm.measure.logs.gather import STEPS, Gathered, number
-from isotherm.measure.logs.places import HEAD, Place, one, one_run
+from isotherm.measure.logs.names import wanted
+from isotherm.measure.logs.places import Place, one, one_run, shared
 from isotherm.measure.logs.record import Log, assemble
 
 FORMAT, EXPORT = "CSV", "W&B CSV export"
@@ -38,22 +41,25 @@ class Heading:
 
 def heading(place: Place) -> Heading | None:
     """The first line as names, where the second line fits under it and holds a number."""
-    lines = [line for line in place.lines[:3] if line.strip()]
-    if len(lines) < 2 or len(lines[0]) >= HEAD // 2:
+    lines = place.lines
+    if len(lines) < 2:
         return None
-    try:
-        for delimiter in sorted(",\t;|", key=lines[0].count, reverse=True):
-            first, second = csv.reader(lines[:2], delimiter=delimiter, strict=True)
-            names = [name.strip() for name in first]
-            if len(names) > 1 and len(second) == len(names) and not any(number(n) is not None for n in names):
-                return Heading(delimiter, names) if any(number(cell) is not None for cell in second) else None
-    except (csv.Error, ValueError):
-        pass
+    for delimiter in sorted(",\t;|", key=lines[0].count, reverse=True):
+        try:
+            first, second = itertools.islice(csv.reader(io.StringIO(place.text), delimiter=delimiter, strict=True), 2)
+        except (csv.Error, ValueError):
+            continue
+        names = [name.strip() for name in first]
+        if len(names) > 1 and len(second) == len(names) and not any(number(n) is not None for n in names):
+            return Heading(delimiter, names) if any(number(cell) is not None for cell in second) else None
     return None
 
 
 def reads(place: Place) -> bool:
-    return not place.text.lstrip().startswith(("{", "[")) and heading(place) is not None
+    """A line of names, one of them known here, and numbers under it."""
+    if place.text.lstrip().startswith(("{", "[")) or (head := heading(place)) is None:
+        return False
+    return any(n in STEPS or wanted(n) or n.endswith("__MIN") for n in head.names)
 
 
 def read(found: list[Place], run: str) -> Log:
@@ -63,12 +69,14 @@ def read(found: list[Place], run: str) -> Log:
         gathered = Gathered()
         notes = table_of(place.path, tables[0][1], gathered, {i: n for i, n in enumerate(tables[0][1].names)})
         return assemble(gathered, place.path, FORMAT, notes=notes)
-    where = found[0].path if len(found) == 1 else found[0].path.parent
+    where = shared(found)
     chosen = one_run(list(dict.fromkeys(r for _, head in tables for r in head.runs)), run, where)
     gathered, notes = Gathered(), []
     for place, head in tables:
         mine = {i: n.removeprefix(f"{chosen} - ") for i, n in enumerate(head.names)}
-        mine = {i: n for i, n in mine.items() if (n in STEPS or n != head.names[i]) and not n.endswith(("__MIN", "__MAX"))}
+        mine = {
+            i: n for i, n in mine.items() if (n in STEPS or n != head.names[i]) and not n.endswith(("__MIN", "__MAX"))
+        }
         gathered.step_name = ""  # each chart has an axis of its own
         notes += table_of(place.path, head, gathered, mine)
     return assemble(gathered, where, EXPORT, notes=notes)
@@ -101,9 +109,11 @@ def batches(path: Path, head: Heading, columns: list[str], uneven: list[int]) ->
     names = [str(i) for i in range(len(head.names))]
     return pyarrow.csv.open_csv(
         path,
-        pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22),
+        pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22, encoding="latin1"),
         pyarrow.csv.ParseOptions(delimiter=head.delimiter, newlines_in_values=True, invalid_row_handler=skip),
-        pyarrow.csv.ConvertOptions(include_columns=columns, column_types=dict.fromkeys(names, pa.string()), check_utf8=False),
+        pyarrow.csv.ConvertOptions(
+            include_columns=columns, column_types=dict.fromkeys(names, pa.string()), check_utf8=False
+        ),
     )
 
 

@@ -12,8 +12,8 @@ from isotherm.measure.logs.names import wanted
 
 # The first of these in a log is its step. Trackers count calls by themselves (Step, _step), so a trainer's own goes first.
 STEPS = (
-    "train/global_step", "training/global_step", "trainer/global_step", "global_step", "step", "train/step",
-    "progress/batch", "rollout/step", "global step", "training_step", "steps", "iteration", "iter", "update", "Step", "_step",
+    "train/global_step", "trainer/global_step", "global_step", "step", "train/step", "progress/batch", "rollout/step",
+    "global step", "training_step", "steps", "iteration", "iter", "update", "Step", "_step", "training/global_step",
 )  # fmt: skip
 LARGEST = 2.0**53
 NAMES_KEPT = 5000
@@ -88,7 +88,9 @@ class Gathered:
             values = [number(row.get(name)) for row in flat]
             columns[name] = np.array([np.nan if v is None else v for v in values])
             if name not in STEPS:
-                self.text(name, sum(v is None and row.get(name) is not None for v, row in zip(values, flat, strict=True)))
+                self.text(
+                    name, sum(v is None and row.get(name) is not None for v, row in zip(values, flat, strict=True))
+                )
         self.rows(columns)
 
     def notes(self) -> list[str]:

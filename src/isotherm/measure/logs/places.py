@@ -9,8 +9,8 @@ from pathlib import Path
 
 from isotherm.errors import UserError
 
-HEAD = 1 << 16
-DEEPEST, MOST = 6, 5000
+HEAD = 1 << 15
+DEEPEST, MOST = 6, 20_000
 PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
@@ -62,9 +62,15 @@ def walk(folder: Path) -> list[Path]:
 def opened(path: Path) -> Place:
     try:
         with path.open("rb") as file:
-            return Place(path, file.read(HEAD))
+            head = file.read(HEAD)
     except OSError as error:
         raise UserError(f"The log {path} cannot be read: {error.strerror}.") from None
+    return Place(path, head[:64] if b"\0" in head[:64] else head)
+
+
+def shared(found: list[Place]) -> Path:
+    """The file, or the folder that holds all of them."""
+    return Path(os.path.commonpath([p.path for p in found]))
 
 
 def tried(path: Path) -> Place | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from isotherm.measure.logs.gather import Gathered, parsed_object
 from isotherm.measure.logs.json_lines import blocks, said
-from isotherm.measure.logs.places import Place
+from isotherm.measure.logs.places import Place, shared
 from isotherm.measure.logs.record import Log, assemble
 
 FORMAT, SCHEMA = "token export", 1
@@ -42,11 +42,12 @@ def read(found: list[Place], run: str) -> Log:
     lengths = sorted(step for key, step in sums if key == "length")
     means = [np.divide(*sums["length", step]) for step in lengths]
     gathered.points("seq_len/all/mean", np.array(lengths, np.int64), np.array(means))
-    notes = said(bad) + ["Means are over the tokens with loss_mask, of all ranks; lengths are trained tokens per sequence."]
+    notes = said(bad) + [
+        "Means are over the tokens with loss_mask, of all ranks; lengths are trained tokens per sequence."
+    ]
     if schemas - {SCHEMA}:
         notes.append(f"schema_version {schemas - {SCHEMA}} is not the one that is known here, {SCHEMA}.")
-    file = found[0].path if len(found) == 1 else found[0].path.parent
-    return assemble(gathered, file, FORMAT, "prime-rl", notes=notes)
+    return assemble(gathered, shared(found), FORMAT, "prime-rl", notes=notes)
 
 
 def add(row: dict[str, object], sums: dict[tuple[str, int], list[float]]) -> bool:

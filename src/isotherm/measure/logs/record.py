@@ -79,7 +79,9 @@ def assemble(
     if tool == UNKNOWN:
         said.insert(0, "No known tool was recognised by its names, so what is meant by them is unknown.")
     source = Source("" if tool == UNKNOWN else tool, version, format, file)
-    return Log(source, axis, series, origin, known_settings(settings or {}, tool), tuple(dict.fromkeys([*notes, *said])))
+    return Log(
+        source, axis, series, origin, known_settings(settings or {}, tool), tuple(dict.fromkeys([*notes, *said]))
+    )
 
 
 def choose(gathered: Gathered, tool: str) -> tuple[dict[str, tuple[str, Name]], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +42,8 @@ def read(found: list[Place], run: str) -> Log:
         folders.setdefault(place.path.parent, []).append(place.path)
     logs = {folder: events(sorted(files)) for folder, files in folders.items()}
     logs = {folder: log for folder, log in logs.items() if log[0].points_of} or dict([*logs.items()][:1])
-    top = min(logs, key=lambda folder: len(folder.parts))
-    names = {str(f.relative_to(top)) if f.is_relative_to(top) else str(f): f for f in logs}
+    top = Path(os.path.commonpath(logs))
+    names = {str(folder.relative_to(top)): folder for folder in logs}
     chosen = names[one_run(list(names), run, top)]
     gathered, settings, notes = logs[chosen]
     file = folders[chosen][0] if len(folders[chosen]) == 1 else chosen

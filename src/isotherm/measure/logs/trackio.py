@@ -14,6 +14,7 @@ from isotherm.measure.logs.record import Log, assemble
 
 FORMAT = "trackio database"
 MAGIC = b"SQLite format 3\0"
+READING = (sqlite3.Error, OSError, UnicodeDecodeError)  # the last where SQLite quotes damaged names
 WAIT = 2.0  # seconds for a writer to let go
 
 
@@ -25,7 +26,7 @@ def reads(place: Place) -> bool:
         connected(place.path, []).close()
     except sqlite3.OperationalError:
         return True
-    except sqlite3.Error:
+    except READING:
         return False
     return True
 
@@ -35,13 +36,15 @@ def read(found: list[Place], run: str) -> Log:
     notes: list[str] = []
     try:
         with closing(connected(path, notes)) as database:
-            runs = [str(r) for (r,) in database.execute("SELECT run_name FROM metrics GROUP BY run_name ORDER BY MIN(id)")]
+            runs = [
+                str(r) for (r,) in database.execute("SELECT run_name FROM metrics GROUP BY run_name ORDER BY MIN(id)")
+            ]
             if not runs:
                 raise UserError(f"The trackio database {path} holds no metrics.")
             name = one_run(runs, run, path)
             gathered, lost = points(database, name)
             settings = configuration(database, name)
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+    except READING as error:
         raise UserError(f"The trackio database {path} cannot be read: {error}.") from None
     if lost:
         notes.append(f"{lost} rows are no JSON objects, and are left out.")
@@ -49,18 +52,34 @@ def read(found: list[Place], run: str) -> Log:
 
 
 def connected(path: Path, notes: list[str]) -> sqlite3.Connection:
-    """The database, read only. Where its side files cannot be used, as in a folder that nobody may write, without them."""
-    address = path.resolve().as_uri()
-    database = sqlite3.connect(f"{address}?mode=ro", uri=True, timeout=WAIT)
+    """The database, read only. One with a write-ahead log that is closed is opened so that no file appears beside it."""
+    address = path.resolve().as_uri() + "?mode=ro"
+    log = path.with_name(path.name + "-wal")
+    if write_ahead(path) and not log.exists():
+        return opened(address + "&immutable=1")
     try:
-        tables(database)
+        return opened(address)
     except sqlite3.OperationalError as error:
-        database.close()
         if "locked" in str(error) or "busy" in str(error):
             raise
-        database = sqlite3.connect(f"{address}?mode=ro&immutable=1", uri=True)
+        notes.append(f"{path.name} was read without {log.name}; its newest rows may be missing.")
+        return opened(address + "&immutable=1")
+
+
+def write_ahead(path: Path) -> bool:
+    """Whether the header says that writes go to a log first."""
+    with path.open("rb") as file:
+        return file.read(20)[18:20] == b"\2\2"
+
+
+def opened(address: str) -> sqlite3.Connection:
+    database = sqlite3.connect(address, uri=True, timeout=WAIT)
+    database.text_factory = lambda text: text.decode(errors="replace")
+    try:
         tables(database)
-        notes.append("The database was read without its -wal file; its newest rows may be missing.")
+    except BaseException:
+        database.close()
+        raise
     return database
 
 
@@ -85,7 +104,9 @@ def points(database: sqlite3.Connection, run: str) -> tuple[Gathered, int]:
 
 def configuration(database: sqlite3.Connection, run: str) -> dict[str, Any]:
     try:
-        rows = database.execute("SELECT config FROM configs WHERE run_name = ? ORDER BY id DESC LIMIT 1", (run,)).fetchall()
+        rows = database.execute(
+            "SELECT config FROM configs WHERE run_name = ? ORDER BY id DESC LIMIT 1", (run,)
+        ).fetchall()
     except sqlite3.Error:
         return {}  # older versions have no such table
     return (parsed_object(rows[0][0]) or {}) if rows and isinstance(rows[0][0], (str, bytes)) else {}

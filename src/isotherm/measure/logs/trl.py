@@ -12,7 +12,7 @@ import pyarrow.parquet
 
 from isotherm.errors import UserError
 from isotherm.measure.logs.gather import Gathered
-from isotherm.measure.logs.places import Place
+from isotherm.measure.logs.places import Place, shared
 from isotherm.measure.logs.record import Log, assemble
 
 STATE, COMPLETIONS = "trainer_state.json", "completions parquet"
@@ -40,7 +40,7 @@ def read(found: list[Place], run: str) -> Log:
     gathered, notes = Gathered(), []
     if not states:
         notes += responses(tables, gathered)
-        return assemble(gathered, tables[0], COMPLETIONS, "TRL", notes=notes)
+        return assemble(gathered, shared(found), COMPLETIONS, "TRL", notes=notes)
     loaded = [(path, state(path)) for path in states]
     path, newest = max(loaded, key=lambda pair: (pair[1]["global_step"], len(pair[0].parts) * -1))
     if len({p.parent.parent if p.parent.name.startswith("checkpoint") else p.parent for p in states}) > 1:
@@ -93,7 +93,9 @@ def steps_of(table: pa.Table) -> list[tuple[int, float, float, bool]]:
     """Step, mean reward, share of the prompts with an advantage other than 0, and whether all rewards are 0 or 1."""
     numeric = [f.name for f in table.schema if f.name not in COLUMNS and pa.types.is_floating(f.type)]
     if len(numeric) != 1:
-        raise UserError(f"which of its columns ({', '.join(numeric) or 'none is of numbers'}) is the reward is unknown.")
+        raise UserError(
+            f"which of its columns ({', '.join(numeric) or 'none is of numbers'}) is the reward is unknown."
+        )
     reward = table.column(numeric[0]).cast(pa.float64()).to_numpy()
     step = table.column("step").cast(pa.int64()).to_numpy()
     prompt = np.unique(np.array([repr(p) for p in table.column("prompt").to_pylist()]), return_inverse=True)[1]

@@ -11,7 +11,7 @@ from typing import Any
 
 from isotherm.errors import UserError
 from isotherm.measure.logs.gather import Gathered
-from isotherm.measure.logs.places import Place, one_run
+from isotherm.measure.logs.places import Place, one_run, shared
 from isotherm.measure.logs.protobuf import Damaged, every, fields, last
 from isotherm.measure.logs.record import Log, assemble
 
@@ -28,7 +28,7 @@ def reads(place: Place) -> bool:
 
 def read(found: list[Place], run: str) -> Log:
     named = {place.path.stem.removeprefix("run-"): place for place in found}  # a link to the latest run is the same run
-    chosen = named[one_run(sorted(named), run, found[0].path.parent.parent)]
+    chosen = named[one_run(sorted(named), run, shared(found))]
     path = chosen.path
     if not chosen.head.startswith(START):
         raise UserError(f"{path} is a W&B run of a version that is not known here.")
