@@ -21,8 +21,8 @@ BUILTIN = Path(__file__).resolve().parents[1] / "src" / "isotherm" / "policy" / 
 VARIABLES = {
     "WANDB_MODE": "offline", "WANDB_CONSOLE": "off", "WANDB_DISABLE_GIT": "true", "WANDB_DISABLE_CODE": "true",
     "WANDB_X_DISABLE_META": "true", "WANDB_X_DISABLE_STATS": "true", "WANDB_HOST": HOST, "WANDB_USERNAME": USER,
-    "WANDB_SILENT": "true", "HF_HUB_OFFLINE": "1", "TRACKIO_DIR": "trackio", "WANDB_DIR": ".", "CUDA_VISIBLE_DEVICES": "",
-    "TENSORBOARD_LOGGING_DIR": "tensorboard", "HOSTNAME": HOST,
+    "WANDB_SILENT": "true", "HF_HUB_OFFLINE": "1", "TRACKIO_DIR": "trackio", "WANDB_DIR": ".",
+    "TENSORBOARD_LOGGING_DIR": "tensorboard", "HOSTNAME": HOST, "CUDA_VISIBLE_DEVICES": "",
 }  # fmt: skip
 
 

@@ -46,9 +46,7 @@ def test_log_probabilities_become_the_sampled_entropy(tmp_path):
 
 def test_old_verl_gives_the_learning_rate_in_ten_thousandths(tmp_path):
     path = tmp_path / "log.txt"
-    path.write_text(
-        "step:0 - actor/entropy_loss:0.433 - actor/lr(1e-4):0.010\nstep:1 - actor/entropy_loss:0.4 - actor/lr(1e-4):0.020\n"
-    )
+    path.write_text("".join(f"step:{t} - actor/entropy_loss:0.43 - actor/lr(1e-4):0.0{t + 1}0\n" for t in (0, 1)))
     np.testing.assert_allclose(read(path).series["update/lr"], [1e-6, 2e-6])
 
 

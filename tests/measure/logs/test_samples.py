@@ -105,7 +105,7 @@ def test_verl(name):
     rows = [json.loads(line) for line in (SAMPLES / "verl" / "experiment.jsonl").read_text().splitlines()]
     begun = [0] if name == "console.log" else []  # only the console sample has the evaluation before training
     assert log.source.tool == "verl"
-    assert log.step.tolist() == begun + [1, 2, 3, 4, 5, 6]
+    assert log.step.tolist() == [*begun, 1, 2, 3, 4, 5, 6]
     for ours, theirs in {
         "entropy/exact": "actor/entropy",
         "reward/mean": "critic/score/mean",

@@ -57,8 +57,8 @@ def test_cells_that_are_no_numbers(log_of):
 
 
 def test_values_in_json_that_are_no_numbers(log_of):
-    log = log_of('{"step": 1, "entropy": "0.5"}\n{"step": 2, "entropy": NaN}\n{"step": 3, "entropy": null}\n{"step": 4, "entropy": [1]}\n'
-                 '{"step": 5, "entropy": 1e999}\n{"step": 6, "entropy": true}\n{"step": 7, "entropy": ' + "9" * 400 + "}\n")  # fmt: skip
+    values = ('"0.5"', "NaN", "null", "[1]", "1e999", "true", "9" * 400)
+    log = log_of("".join(f'{{"step": {t}, "entropy": {value}}}\n' for t, value in enumerate(values, 1)))
     np.testing.assert_array_equal(log.series["entropy/unknown"], [0.5, NAN, NAN, 1, NAN])
     assert log.step.tolist() == [1, 2, 5, 6, 7]
     assert "entropy has 1 values that are no numbers." in log.notes
@@ -165,12 +165,13 @@ def test_a_trainers_own_step_goes_before_the_trackers(log_of):
     ],
 )
 def test_what_is_no_log_ends_in_a_sentence(content, log_of):
-    try:
-        log = log_of(content)
-    except UserError as error:
-        assert str(error).endswith(".")
-    else:
-        assert log.series["entropy/unknown"].tolist() == [0.5]
+    with pytest.raises(UserError, match=r"\.$"):
+        log_of(content)
+
+
+def test_what_is_nested_too_deeply_costs_nothing_else(log_of):
+    log = log_of('{"step": 1, "entropy": 0.5, "x": ' + '{"a":' * 900 + "1" + "}" * 900 + "}\n")
+    assert log.series["entropy/unknown"].tolist() == [0.5]
 
 
 def test_sentences_for_what_cannot_be_read(tmp_path, log_of):

@@ -36,14 +36,14 @@ READERS = (
     verl,
 )  # the first counts
 LOOKED_FOR = (
-    "a run folder of ours, TRL's trainer_state.json or completions parquet, JSON lines, verl's console log, a W&B offline "
-    "run or CSV export, a trackio database, TensorBoard events, prime-rl's token exports, CSV"
+    "a run folder of ours, TRL's trainer_state.json or completions parquet, JSON lines, verl's console log, a W&B "
+    "offline run or CSV export, a trackio database, TensorBoard events, prime-rl's token exports, CSV"
 )
 ASKED = 40  # files that are looked at for what else is there
 
 
 def read(path: str | Path, run: str = "") -> Log:
-    """The log at a path, a file or a folder; `run` names one of several runs in it. What it is, is seen from its content."""
+    """The log at a path, a file or a folder, recognised by its content; `run` names one of several runs in it."""
     path = Path(path)
     found = places(path)
     for reader in READERS:

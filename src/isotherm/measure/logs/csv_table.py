@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from isotherm.errors import UserError
@@ -21,8 +20,7 @@ from isotherm.measure.logs.places import Place, one, one_run, shared
 from isotherm.measure.logs.record import Log, assemble
 
 FORMAT, EXPORT = "CSV", "W&B CSV export"
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-INFINITE = r"^(?i:[+-]?(nan|inf|infinity))$"
+EMPTY = ["", "None", "null", "NA", "N/A"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def read(found: list[Place], run: str) -> Log:
     if not all(head.runs for _, head in tables):
         place = one(found, FORMAT)
         gathered = Gathered()
-        notes = table_of(place.path, tables[0][1], gathered, {i: n for i, n in enumerate(tables[0][1].names)})
+        notes = table_of(place.path, tables[0][1], gathered, dict(enumerate(tables[0][1].names)))
         return assemble(gathered, place.path, FORMAT, notes=notes)
     where = shared(found)
     chosen = one_run(list(dict.fromkeys(r for _, head in tables for r in head.runs)), run, where)
@@ -112,25 +110,24 @@ def batches(path: Path, head: Heading, columns: list[str], uneven: list[int]) ->
         pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22, encoding="latin1"),
         pyarrow.csv.ParseOptions(delimiter=head.delimiter, newlines_in_values=True, invalid_row_handler=skip),
         pyarrow.csv.ConvertOptions(
-            include_columns=columns, column_types=dict.fromkeys(names, pa.string()), check_utf8=False
+            include_columns=columns,
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=EMPTY,
+            strings_can_be_null=True,
         ),
     )
 
 
 def parsed(texts: pa.Array) -> tuple[np.ndarray, int]:
-    """Cells as numbers and how many are neither number nor empty: NaN where empty, infinity where not finite."""
-    filled = pc.if_else(pc.equal(texts, ""), None, texts)
+    """Cells as numbers, and how many are neither number nor empty: NaN where empty, infinity where not finite."""
     try:
-        values, count = filled.cast(pa.float64()), 0
+        values = texts.cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
     except pa.ArrowInvalid:
-        trimmed = pc.utf8_trim_whitespace(filled)
-        good = pc.or_(pc.match_substring_regex(trimmed, NUMBER), pc.match_substring_regex(trimmed, INFINITE))
-        empty = pc.or_kleene(pc.equal(trimmed, ""), pc.is_in(trimmed, pa.array(["None", "null", "NA", "N/A"])))
-        values = pc.if_else(good, pc.utf8_ltrim(trimmed, "+"), None).cast(pa.float64())
-        count = pc.sum(pc.and_not_kleene(pc.invert(good), empty)).as_py() or 0
-    array = values.to_numpy(zero_copy_only=False).copy()
-    array[pc.is_valid(values).to_numpy(zero_copy_only=False) & ~np.isfinite(array)] = np.inf
-    return array, count
+        numbers = [number(cell) for cell in texts.to_pylist()]
+        bad = sum(n is None for n in numbers) - texts.null_count
+        return np.array([np.nan if n is None else n for n in numbers]), bad
+    values[texts.is_valid().to_numpy(zero_copy_only=False) & ~np.isfinite(values)] = np.inf
+    return values, 0
 
 
 def ended(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from isotherm.measure.logs.names import wanted
 
-# The first of these in a log is its step. Trackers count calls by themselves (Step, _step), so a trainer's own goes first.
+# The first of these in a log is its step. Trackers count calls (Step, _step), so a trainer's own goes first.
 STEPS = (
     "train/global_step", "trainer/global_step", "global_step", "step", "train/step", "progress/batch", "rollout/step",
     "global step", "training_step", "steps", "iteration", "iter", "update", "Step", "_step", "training/global_step",

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json
 
 from isotherm.errors import UserError
@@ -88,7 +87,7 @@ def blocks(path: Path) -> Iterator[tuple[bytes, bool]]:
 def fast(block: bytes, gathered: Gathered) -> bool:
     """A block by Arrow's reader; False where that does not understand it."""
     try:
-        table = pa.json.read_json(io.BytesIO(block), pa.json.ReadOptions(block_size=1 << 20))
+        table = pyarrow.json.read_json(io.BytesIO(block), pyarrow.json.ReadOptions(block_size=1 << 20))
         columns = dict(numeric(table, gathered))
     except (pa.ArrowException, ValueError):
         return False
@@ -110,8 +109,7 @@ def numeric(table: pa.Table, gathered: Gathered) -> Iterator[tuple[str, np.ndarr
 def logged(column: pa.ChunkedArray) -> np.ndarray:
     """A column as float64: NaN where it is null, infinity where a value is not finite."""
     values = column.cast(pa.float64(), safe=False).to_numpy().copy()
-    there = pc.is_valid(column).to_numpy()
-    values[there & ~np.isfinite(values)] = np.inf
+    values[column.is_valid().to_numpy() & ~np.isfinite(values)] = np.inf
     return values
 
 
@@ -121,7 +119,7 @@ def flat_columns(table: pa.Table, prefix: str = "", depth: int = 0) -> Iterator[
         if not pa.types.is_struct(column.type):
             yield prefix + name, column
         elif depth < 4 and column.type.num_fields:
-            parts = {field.name: pc.struct_field(column, [i]) for i, field in enumerate(column.type)}
+            parts = {field.name: part for field, part in zip(column.type, column.flatten(), strict=True)}
             yield from flat_columns(pa.table(parts), prefix if name in WRAPPERS else f"{prefix}{name}/", depth + 1)
 
 

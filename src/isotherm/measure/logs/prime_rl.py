@@ -37,14 +37,12 @@ def read(found: list[Place], run: str) -> Log:
     gathered = Gathered()
     for name in NAMES:
         steps = sorted(step for key, step in sums if key == name)
-        values = [np.divide(*sums[name, step]) for step in steps]
+        values = [sums[name, step][0] / sums[name, step][1] for step in steps]
         gathered.points(NAMES[name], np.array(steps, np.int64), np.array(values, np.float64))
     lengths = sorted(step for key, step in sums if key == "length")
-    means = [np.divide(*sums["length", step]) for step in lengths]
+    means = [sums["length", step][0] / sums["length", step][1] for step in lengths]
     gathered.points("seq_len/all/mean", np.array(lengths, np.int64), np.array(means))
-    notes = said(bad) + [
-        "Means are over the tokens with loss_mask, of all ranks; lengths are trained tokens per sequence."
-    ]
+    notes = [*said(bad), "Means are over the tokens with loss_mask; lengths are trained tokens per sequence."]
     if schemas - {SCHEMA}:
         notes.append(f"schema_version {schemas - {SCHEMA}} is not the one that is known here, {SCHEMA}.")
     return assemble(gathered, shared(found), FORMAT, "prime-rl", notes=notes)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from isotherm.errors import UserError
 from isotherm.files import read_json
+from isotherm.measure.logs.gather import parsed_object
 from isotherm.measure.logs.json_lines import lines_of
 from isotherm.measure.logs.names import ISOTHERM, own
-from isotherm.measure.logs.gather import parsed_object
 from isotherm.measure.logs.places import Place, one
 from isotherm.measure.logs.record import Log, assemble
 

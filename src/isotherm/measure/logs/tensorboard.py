@@ -134,7 +134,7 @@ def last_text(tensor: bytes) -> bytes:
 
 
 def scalar(tensor: bytes) -> float | None:
-    """The only number of a TensorProto: field 1 is its type, 4 its bytes, 5 and 6 its floats; None for other tensors."""
+    """The only number of a TensorProto (1 is its type, 4 its bytes, 5 and 6 its floats); None for other tensors."""
     kind, packed, number = 0, b"", None
     for field, _, content in fields(tensor):
         if field == 1 and isinstance(content, int):

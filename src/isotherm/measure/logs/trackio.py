@@ -52,7 +52,7 @@ def read(found: list[Place], run: str) -> Log:
 
 
 def connected(path: Path, notes: list[str]) -> sqlite3.Connection:
-    """The database, read only. One with a write-ahead log that is closed is opened so that no file appears beside it."""
+    """The database, read only. One whose write-ahead log is closed is opened so that no file appears beside it."""
     address = path.resolve().as_uri() + "?mode=ro"
     log = path.with_name(path.name + "-wal")
     if write_ahead(path) and not log.exists():

@@ -24,7 +24,7 @@ SEARCHED, LARGEST = 1 << 28, 1 << 20
 
 def reads(place: Place) -> bool:
     """A line of metrics anywhere in the first 256 MiB of a text."""
-    if not place.text or place.text.lstrip()[:1] in "{[" and LINE.search(place.head) is None:
+    if not place.text or (place.text.lstrip()[:1] in "{[" and LINE.search(place.head) is None):
         return False
     if LINE.search(place.head):
         return True
