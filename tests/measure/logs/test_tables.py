@@ -208,3 +208,24 @@ def test_both_kinds_of_text_among_numbers_in_a_large_file(log_of):
     assert len(rows) > json_lines.BLOCK
     log = log_of(rows)
     np.testing.assert_array_equal(log.series["entropy/unknown"], np.arange(count) / count)
+
+
+def test_lines_longer_than_the_head_that_is_looked_at(log_of):
+    long = {f"timing/{i}": 1.0 for i in range(5000)}
+    log = log_of(lines({"step": 1, **long, "entropy": 0.5}, {"step": 2, **long, "entropy": 0.25}))
+    assert log.series["entropy/unknown"].tolist() == [0.5, 0.25]
+
+
+def test_rollouts_and_settings_beside_metrics_are_no_second_log(tmp_path):
+    (tmp_path / "verl.jsonl").write_text(lines({"step": 1, "data": {"actor/entropy": 0.5}}))
+    (tmp_path / "1.jsonl").write_text(lines({"input": "q", "output": "a", "score": 1.0, "step": 1}) * 3)
+    (tmp_path / "config.json").write_text('{\n  "lr": 1e-6,\n  "steps": 100\n}\n')
+    assert read(tmp_path).source.file.name == "verl.jsonl"
+
+
+def test_a_wandb_like_table_of_millions_is_bounded_by_its_known_columns(log_of):
+    """Unknown columns are not kept: what is gathered is the steps and one series."""
+    content = lines(*({"step": t, "entropy": 1.0, **{f"other/{i}": 1.0 for i in range(20)}} for t in range(2000)))
+    gathered = json_lines.Gathered()
+    assert json_lines.parsed(content.encode(), False, 0, gathered) == []
+    assert list(gathered.points_of) == ["entropy"]

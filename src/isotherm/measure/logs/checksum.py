@@ -32,7 +32,7 @@ def crc32c(records: Sequence[bytes]) -> list[int]:
     result = np.zeros(len(records), np.uint32)
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
-        data = np.frombuffer(b"".join(records[i] for i in rows), np.uint8).reshape(len(rows), length)
+        data = np.frombuffer(b"".join(records[i] for i in rows.tolist()), np.uint8).reshape(len(rows), length)
         crc = np.full(len(rows), 0xFFFFFFFF, np.uint32)
         for column in np.ascontiguousarray(data.T):
             crc = TABLE[(crc ^ column) & 255] ^ (crc >> 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from isotherm.measure.logs.places import Place, one
 from isotherm.measure.logs.record import Log, assemble
 
 FORMAT = "JSON lines"
+NAMED = re.compile(r'"([^"\\]{1,199})":')
+NUMBERED = re.compile(r'"([^"\\]{1,199})":\s*-?\d')
 BLOCK, SMALL, LONGEST = 1 << 23, 1 << 16, 1 << 28
 OTHERS = ({"token_ids", "loss_mask"}, {"input", "output"}, {"log_history"})  # rows that are no metrics
 
@@ -25,9 +28,12 @@ def reads(place: Place) -> bool:
     """Objects line by line, with a number that is known here or a step."""
     if not place.text.lstrip().startswith("{"):
         return False
-    rows = [row for line in place.lines[:50] if line.strip() and (row := parsed_object(line)) is not None]
-    names = {name for row in rows for name, value in flattened(row) if number(value) is not None}
-    top = {key for row in rows for key in row}
+    if "\n" in place.text:
+        rows = [row for line in place.lines[:50] if line.strip() and (row := parsed_object(line)) is not None]
+        names = {name for row in rows for name, value in flattened(row) if number(value) is not None}
+        top = {key for row in rows for key in row}
+    else:  # one line, or the beginning of a long one
+        names, top = set(NUMBERED.findall(place.text)), set(NAMED.findall(place.text))
     return not any(other <= top for other in OTHERS) and any(n in STEPS or wanted(n) for n in names)
 
 

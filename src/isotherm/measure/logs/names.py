@@ -157,9 +157,9 @@ NAMES += tuple(
 
 # A log is of the first tool of which it holds one of these names.
 SIGNS: tuple[tuple[str, str], ...] = (
-    (ISOTHERM, r"entropy/exact(?:_per_response)?|pass@1/train|signal/refills"),
+    (ISOTHERM, r"entropy/exact(?:_per_response)?|pass@1/train|eval/(?:trained|held_out)/.+"),
     ("prime-rl", r"entropy/all/(?:mean|max|std)|mismatch_kl/all/mean|train/agg/(?:effective|all)/.+"),
-    ("NeMo-RL", r"(?:train/)?approx_entropy"),
+    ("NeMo-RL", r"train/approx_entropy|(?:train/)?mean_gen_tokens_per_sample"),
     ("ROLL", r"critic/entropy/mean"),
     ("verl", r"actor/(?:entropy|entropy_loss|pg_loss|pg_clipfrac|ppo_kl)|critic/(?:score|rewards)/mean|val-core/.+"),
     ("TRL", HF + r"(?:clip_ratio/(?:region|low|high)_mean|frac_reward_zero_std|completions/mean_length)"),

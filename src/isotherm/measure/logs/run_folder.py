@@ -6,7 +6,7 @@ from isotherm.errors import UserError
 from isotherm.files import read_json
 from isotherm.measure.logs.gather import parsed_object
 from isotherm.measure.logs.json_lines import lines_of
-from isotherm.measure.logs.names import ISOTHERM, own
+from isotherm.measure.logs.names import ISOTHERM, tool_of
 from isotherm.measure.logs.places import Place, one
 from isotherm.measure.logs.record import Log, assemble
 
@@ -17,7 +17,7 @@ def reads(place: Place) -> bool:
     if place.path.name != "metrics.jsonl" or not (place.path.parent / "config.json").is_file():
         return False
     rows = [row for line in place.lines[:5] if (row := parsed_object(line)) is not None]
-    return any(own(name) for row in rows for name in row)
+    return tool_of({name for row in rows for name in row}) == ISOTHERM
 
 
 def read(found: list[Place], run: str) -> Log:
