@@ -169,7 +169,16 @@ def test_what_is_no_log_ends_in_a_sentence(content, log_of):
         log_of(content)
 
 
-def test_what_is_nested_too_deeply_costs_nothing_else(log_of):
+@pytest.mark.parametrize(("opened", "closed"), [('{"a":', "}"), ("[", "]"), ('[{"b":[],"a":', "}]")])
+def test_a_bomb_of_brackets_is_a_bad_line(opened, closed, log_of):
+    """Arrow's reader recurses, and would take the process with it."""
+    bomb = '{"step": 2, "entropy": 0.5, "x": ' + opened * 100_000 + "1" + closed * 100_000 + "}\n"
+    log = log_of(lines({"step": 1, "entropy": 0.25}) + bomb + lines({"step": 3, "entropy": 0.5}))
+    assert log.step.tolist() == [1, 3]
+    assert "1 lines are no JSON objects, and are left out; the first is line 2." in log.notes
+
+
+def test_what_is_nested_a_little_costs_nothing_else(log_of):
     log = log_of('{"step": 1, "entropy": 0.5, "x": ' + '{"a":' * 900 + "1" + "}" * 900 + "}\n")
     assert log.series["entropy/unknown"].tolist() == [0.5]
 

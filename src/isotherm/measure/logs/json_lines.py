@@ -20,7 +20,8 @@ from isotherm.measure.logs.record import Log, assemble
 FORMAT = "JSON lines"
 NAMED = re.compile(r'"([^"\\]{1,199})":')
 NUMBERED = re.compile(r'"([^"\\]{1,199})":\s*-?\d')
-BLOCK, SMALL, LONGEST = 1 << 23, 1 << 16, 1 << 28
+BLOCK, SMALL, LONGEST = 1 << 23, 1 << 16, 1 << 26
+LONG, OPENED = 2000, 500  # bytes of a line that is looked into, and the brackets in it that are too many
 OTHERS = ({"token_ids", "loss_mask"}, {"input", "output"}, {"log_history"})  # rows that are no metrics
 
 
@@ -92,6 +93,8 @@ def blocks(path: Path) -> Iterator[tuple[bytes, bool]]:
 
 def fast(block: bytes, gathered: Gathered) -> bool:
     """A block by Arrow's reader; False where that does not understand it."""
+    if nested(block):
+        return False
     try:
         table = pyarrow.json.read_json(io.BytesIO(block), pyarrow.json.ReadOptions(block_size=1 << 20))
         columns = dict(numeric(table, gathered))
@@ -99,6 +102,14 @@ def fast(block: bytes, gathered: Gathered) -> bool:
         return False
     gathered.rows(columns)
     return True
+
+
+def nested(block: bytes) -> bool:
+    """Whether a line opens so many objects and lists that Arrow's reader, which recurses, could crash on it."""
+    starts = np.concatenate([[0], np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1, [len(block)]])
+    long = np.flatnonzero(np.diff(starts) > LONG)
+    spans = zip(starts[long].tolist(), starts[long + 1].tolist(), strict=True)
+    return any(block.count(b"{", *span) + block.count(b"[", *span) > OPENED for span in spans)
 
 
 def numeric(table: pa.Table, gathered: Gathered) -> Iterator[tuple[str, np.ndarray]]:
