@@ -1,0 +1,63 @@
+"""`read(path)`: anybody's training log as one record, without conversion.
+
+To add a format: a file with `reads(place) -> bool` and `read(places, run) -> Log`, and its line in READERS. To add a
+tool that writes a known format: its names in names.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from isotherm.errors import UserError
+from isotherm.measure.logs import (
+    csv_table,
+    json_lines,
+    prime_rl,
+    run_folder,
+    tensorboard,
+    trackio,
+    trl,
+    verl,
+    wandb_offline,
+)
+from isotherm.measure.logs.places import packed, places
+from isotherm.measure.logs.record import Log
+
+READERS = (
+    run_folder,
+    trl,
+    json_lines,
+    csv_table,
+    wandb_offline,
+    trackio,
+    tensorboard,
+    prime_rl,
+    verl,
+)  # the first counts
+LOOKED_FOR = (
+    "a run folder of ours, TRL's trainer_state.json or completions parquet, JSON lines, verl's console log, a W&B "
+    "offline run or CSV export, a trackio database, TensorBoard events, prime-rl's token exports, CSV"
+)
+ASKED = 40  # files that are looked at for what else is there
+
+
+def read(path: str | Path, run: str = "") -> Log:
+    """The log at a path, a file or a folder, recognised by its content; `run` names one of several runs in it."""
+    path = Path(path)
+    found = places(path)
+    for reader in READERS:
+        if mine := [place for place in found if reader.reads(place)]:
+            log = reader.read(mine, run)
+            rest = [place for place in found if place not in mine][:ASKED]
+            others = [place.path.name for place in rest if any(r.reads(place) for r in READERS if r is not reader)]
+            if others:
+                named = ", ".join(dict.fromkeys(others[:6])) + (", ..." if len(others) > 6 else "")
+                return dataclasses.replace(log, notes=(*log.notes, f"Also here, and not read: {named}."))
+            return log
+    if len(found) == 1 and (kind := packed(found[0])):
+        raise UserError(f"{found[0].path} is packed with {kind}; unpack it first.")
+    if len(found) == 1 and not found[0].head:
+        raise UserError(f"The log {found[0].path} is empty.")
+    what = f"the {len(found)} files under {path}" if path.is_dir() else str(path)
+    raise UserError(f"No training log was recognised in {what}; looked for {LOOKED_FOR}.")

@@ -1,0 +1,137 @@
+"""Tables with a line of names: plain CSV and TSV, and what W&B exports from a chart."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from isotherm.errors import UserError
+from isotherm.measure.logs.gather import STEPS, Gathered, number
+from isotherm.measure.logs.names import wanted
+from isotherm.measure.logs.places import Place, one, one_run, shared
+from isotherm.measure.logs.record import Log, assemble
+
+FORMAT, EXPORT = "CSV", "W&B CSV export"
+EMPTY = ["", "None", "null", "NA", "N/A"]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The names of a table and what is between them."""
+
+    delimiter: str
+    names: list[str]
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs of a W&B export, whose columns are 'run - metric' with __MIN and __MAX beside each."""
+        named = [name.rpartition(" - ")[0] for name in self.names if name.endswith("__MIN")]
+        return list(dict.fromkeys(named)) if self.names[0] in STEPS else []
+
+
+def heading(place: Place) -> Heading | None:
+    """The first line as names, where the second line fits under it and holds a number."""
+    lines = place.lines
+    if len(lines) < 2:
+        return None
+    for delimiter in sorted(",\t;|", key=lines[0].count, reverse=True):
+        try:
+            first, second = itertools.islice(csv.reader(io.StringIO(place.text), delimiter=delimiter, strict=True), 2)
+        except (csv.Error, ValueError):
+            continue
+        names = [name.strip() for name in first]
+        if len(names) > 1 and len(second) == len(names) and not any(number(n) is not None for n in names):
+            return Heading(delimiter, names) if any(number(cell) is not None for cell in second) else None
+    return None
+
+
+def reads(place: Place) -> bool:
+    """A line of names, one of them known here, and numbers under it."""
+    if place.text.lstrip().startswith(("{", "[")) or (head := heading(place)) is None:
+        return False
+    return any(n in STEPS or wanted(n) or n.endswith("__MIN") for n in head.names)
+
+
+def read(found: list[Place], run: str) -> Log:
+    tables = [(place, head) for place in found if (head := heading(place)) is not None]
+    if not all(head.runs for _, head in tables):
+        place = one(found, FORMAT)
+        gathered = Gathered()
+        notes = table_of(place.path, tables[0][1], gathered, dict(enumerate(tables[0][1].names)))
+        return assemble(gathered, place.path, FORMAT, notes=notes)
+    where = shared(found)
+    chosen = one_run(list(dict.fromkeys(r for _, head in tables for r in head.runs)), run, where)
+    gathered, notes = Gathered(), []
+    for place, head in tables:
+        mine = {i: n.removeprefix(f"{chosen} - ") for i, n in enumerate(head.names)}
+        mine = {
+            i: n for i, n in mine.items() if (n in STEPS or n != head.names[i]) and not n.endswith(("__MIN", "__MAX"))
+        }
+        gathered.step_name = ""  # each chart has an axis of its own
+        notes += table_of(place.path, head, gathered, mine)
+    return assemble(gathered, where, EXPORT, notes=notes)
+
+
+def table_of(path: Path, head: Heading, gathered: Gathered, named: dict[int, str]) -> list[str]:
+    """Read the columns of these numbers under these names; returns what was wrong."""
+    chosen = {i: name for i, name in named.items() if name in STEPS or gathered.wants(name)}
+    uneven: list[int] = []
+    try:
+        for batch in batches(path, head, [str(i) for i in chosen], uneven):
+            columns: dict[str, np.ndarray] = {}
+            for i, name in chosen.items():
+                columns[name], texts = parsed(batch.column(str(i)))
+                if name not in STEPS:
+                    gathered.text(name, texts)
+            gathered.rows(columns)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}.") from None
+    return ended(path) + ([f"{len(uneven)} lines have another number of cells, and are left out."] if uneven else [])
+
+
+def batches(path: Path, head: Heading, columns: list[str], uneven: list[int]) -> Iterator[pa.RecordBatch]:
+    """The rows under the line of names, as texts, in blocks."""
+
+    def skip(row: pyarrow.csv.InvalidRow) -> str:
+        uneven.append(1)
+        return "skip"
+
+    names = [str(i) for i in range(len(head.names))]
+    return pyarrow.csv.open_csv(
+        path,
+        pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22, encoding="latin1"),
+        pyarrow.csv.ParseOptions(delimiter=head.delimiter, newlines_in_values=True, invalid_row_handler=skip),
+        pyarrow.csv.ConvertOptions(
+            include_columns=columns,
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=EMPTY,
+            strings_can_be_null=True,
+        ),
+    )
+
+
+def parsed(texts: pa.Array) -> tuple[np.ndarray, int]:
+    """Cells as numbers, and how many are neither number nor empty: NaN where empty, infinity where not finite."""
+    try:
+        values = texts.cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
+    except pa.ArrowInvalid:
+        numbers = [number(cell) for cell in texts.to_pylist()]
+        bad = sum(n is None for n in numbers) - texts.null_count
+        return np.array([np.nan if n is None else n for n in numbers]), bad
+    values[texts.is_valid().to_numpy(zero_copy_only=False) & ~np.isfinite(values)] = np.inf
+    return values, 0
+
+
+def ended(path: Path) -> list[str]:
+    """Whether the last line has its end."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - 1))
+        return [] if file.read() in b"\r\n" else ["The last line has no line end; its last cell may be cut off."]
