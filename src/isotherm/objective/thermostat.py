@@ -20,12 +20,12 @@ from isotherm.objective.method import Measured
 
 Values = dict[str, float]
 
-REACH = 6.0  # steps in which a distance to the line is made good, beyond those that the momentum takes
-FASTEST = 0.2  # of a knob's scale in one step
+REACH = {True: 1.5, False: 8.0}  # steps to make good a distance to the line, of a knob that acts at once or not
+RISE = 0.1  # of a knob's scale in one step towards more entropy; the way back is free, for explosions are faster
 FIRST = {True: 0.1, False: 0.04}  # share of H that the largest x is taken for at first, of knobs pushed and not
 SCALES = 30.0  # how many times more or less than at first the scale may become
 FALL = -0.03  # of H in a step: what is expected of a policy whose knobs rest, before anything is known
-WALK = {"entropy": 0.005, "drift": 0.001, "scale": 0.03}  # per step: shares of H, of H and of s
+WALK = (0.005, {True: 0.006, False: 0.001}, 0.03)  # per step: shares of H, of H for d, and of s
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Thermostat:
 
     @property
     def reach(self) -> float:
-        return REACH + self.felt
+        return REACH[self.known] + self.felt
 
     def seen(self, state: dict[str, Any], measured: Measured) -> dict[str, Any]:
         """The state with (H, d, s) and their covariance brought up to what was measured."""
         h, noise = measured.entropy, measured.noise
         if "mean" in state:
-            mean, cov = predict(np.array(state["mean"]), np.array(state["cov"]), state["push"])
+            mean, cov = self.predict(np.array(state["mean"]), np.array(state["cov"]), state["push"])
             mean, cov = correct(mean, cov, h, noise)
             mean[2] = min(state["first"] * SCALES, max(state["first"] / SCALES, mean[2]))
             return {**state, "mean": mean.tolist(), "cov": cov.tolist()}
@@ -79,6 +79,12 @@ class Thermostat:
         _, x = self.solve(state["values"], measured, None)
         cov = np.diag([noise**2, (0.02 * h) ** 2, (0.3 * s) ** 2])
         return {**state, "mean": [h, FALL * h - s * x, s], "cov": cov.tolist(), "first": s, "start": h, "push": 0.0}
+
+    def predict(self, mean: np.ndarray, cov: np.ndarray, push: float) -> tuple[np.ndarray, np.ndarray]:
+        """(H, d, s) one step later: H + d + s push, d, s, each with its walk."""
+        move = np.array([[1.0, 1.0, push], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        walk = np.array([WALK[0] * mean[0], WALK[1][self.known] * mean[0], WALK[2] * mean[2]])
+        return move @ mean, move @ cov @ move.T + np.diag(walk**2)
 
     def solve(self, before: Values, measured: Measured, wanted: float | None) -> tuple[Values, float]:
         """The values whose x is the wanted one, or as near as bounds allow; the first knob goes before the next.
@@ -94,12 +100,13 @@ class Thermostat:
 
 
 def effect(knob: Knob, now: float, values: Values, measured: Measured) -> tuple[np.ndarray, np.ndarray]:
-    """x at both ends of the knob's reach in this step and at its present place, the other knobs where they are.
+    """x at both ends of the way that the knob may go in this step and at its present place, the others where they are.
 
     For a knob whose effect the first order does not tell, x is its place.
     """
     place = min(1.0, max(0.0, knob.place(now)))
-    places = np.unique(np.clip([place - FASTEST, place, place + FASTEST], 0.0, 1.0))
+    ends = (0.0, place + RISE) if knob.direction > 0 else (place - RISE, 1.0)
+    places = np.unique(np.clip([ends[0], place, ends[1]], 0.0, 1.0))
     if not knob.pushed:
         return places, knob.direction * measured.size * places
     return places, np.array([measured.change({**values, knob.name: knob.value(p)}) for p in places])
@@ -109,13 +116,6 @@ def invert(places: np.ndarray, xs: np.ndarray, wanted: float) -> float:
     """The place whose x is nearest to the wanted one, on straight lines between the points."""
     order = np.argsort(xs, kind="stable")
     return float(np.interp(wanted, xs[order], places[order]))
-
-
-def predict(mean: np.ndarray, cov: np.ndarray, x: float) -> tuple[np.ndarray, np.ndarray]:
-    """(H, d, s) one step later: H + d + s x, d, s, each with its walk."""
-    move = np.array([[1.0, 1.0, x], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    walk = np.array([WALK["entropy"] * mean[0], WALK["drift"] * mean[0], WALK["scale"] * mean[2]])
-    return move @ mean, move @ cov @ move.T + np.diag(walk**2)
 
 
 def correct(mean: np.ndarray, cov: np.ndarray, h: float, noise: float) -> tuple[np.ndarray, np.ndarray]:
