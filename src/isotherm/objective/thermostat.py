@@ -25,7 +25,7 @@ RISE = 0.1  # of a knob's scale in one step towards more entropy; the way back i
 FIRST = {True: 0.1, False: 0.04}  # share of H that the largest x is taken for at first, of knobs pushed and not
 SCALES = 30.0  # how many times more or less than at first the scale may become
 FALL = -0.03  # of H in a step: what is expected of a policy whose knobs rest, before anything is known
-WALK = (0.005, {True: 0.006, False: 0.001}, 0.03)  # per step: shares of H, of H for d, and of s
+WALK = (0.005, {True: 0.006, False: 0.002}, 0.03)  # per step: shares of H, of H for d, and of s
 
 
 @dataclass(frozen=True)
