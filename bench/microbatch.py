@@ -4,6 +4,7 @@
 (who is chosen, which weights) from each micro-batch by itself and everything else, the normalizer too, from the whole.
 
     python bench/microbatch.py [--seed 0]
+    python bench/microbatch.py --overlap     # on a batch of the built-in model, at 1, 4, 16, 64 responses
 """
 
 from __future__ import annotations
@@ -20,18 +21,20 @@ import torch
 from torch import Tensor
 
 from isotherm.advantages.responses import advantages
+from isotherm.advantages.signal import has_signal, reward
+from isotherm.files import json_bytes, write_whole
 from isotherm.objective.compose import method
-from isotherm.objective.method import Decision, Method, decide, loss
+from isotherm.objective.method import Decision, Method
 from isotherm.objective.published import METHODS
 from isotherm.policy.decoder import Decoder, Shape
-from isotherm.policy.model import Policy
+from isotherm.policy.model import Policy, load_policy
 from isotherm.policy.text import Text, character_tokenizer
 from isotherm.records import Rollout, Tokens
 from isotherm.rollout.collect import collect
 from isotherm.rollout.sampler import Sampling
 from isotherm.tasks.problems import problem
 from isotherm.tokens.stream import stream
-from isotherm.update.scoring import pieces, score_all, score_rows
+from isotherm.update.scoring import score_all
 from isotherm.update.step import Rule, gradient, with_scores
 
 MICRO = (1, 2, 4, 0)
@@ -128,15 +131,10 @@ def exact(case: Case, tokens: Tokens, chosen: Method, micro: int) -> tuple[Tenso
 
 
 def alone(case: Case, tokens: Tokens, chosen: Method, micro: int) -> tuple[Tensor, Tensor]:
-    """The gradient with each micro-batch's own statistics, and the tokens chosen so."""
-    normalizer, touched = chosen.normalizer(tokens), []
-    for rows, cut in pieces(case.rollout, micro):
-        scores = score_rows(case.policy, case.rollout, rows, 1.0, chosen.functionals)
-        current = with_scores(tokens.map(lambda x, c=cut: x[c]), scores, fresh=False)
-        decision = decide(current, chosen)._replace(normalizer=normalizer[cut])
-        loss(current, chosen, decision).backward()
-        touched.append(selection(decision))
-    return taken(case.policy), torch.cat(touched)
+    """The gradient with each micro-batch's own statistics, and the tokens chosen so: statistics=micro."""
+    rule = Rule(micro, 1.0, "micro", 0.0)
+    decision = gradient(case.policy, case.rollout, tokens, chosen, rule).decision
+    return taken(case.policy), selection(decision)
 
 
 def selection(decision: Decision) -> Tensor:
@@ -166,11 +164,65 @@ def compare(case: Case, expression: str) -> Iterator[Result]:
         yield Result(expression, micro, differences[0], shared[0], differences[1], shared[1])
 
 
+def builtin(seed: int, problems: int = 32, answers: int = 8) -> Case:
+    """A rollout of the built-in model on its first problems, and the model moved a little since."""
+    start = load_policy("builtin")
+    asked = [problem("countdown", 2, seed, i, "train") for i in range(problems)]
+    drawn = collect(start, asked, answers, Sampling(48), seed=seed, step=1)
+    drawn = dataclasses.replace(drawn, reward=reward(drawn))
+    kept = drawn.rows(has_signal(drawn))
+    return Case(moved(start, seed + 1, 0.003), kept, start, start)
+
+
+SELECT = ("clip_cov", "clip_cov(ratio=0.01)", "kl_cov", "kl_cov(k=0.02)", "forking_tokens", "cw_grpo", "steer")
+SEEDS = 5
+
+
+def overlaps() -> dict[str, dict[int, float]]:
+    """Of the tokens that a method chooses on the whole batch, and on each micro-batch alone: shared over united."""
+    cases, found = [builtin(seed) for seed in range(SEEDS)], {}
+    print(f"mean of {SEEDS} batches of {sum(len(c.rollout.length) for c in cases) // SEEDS} responses; * a correlation")
+    for expression in SELECT:
+        chosen, shared, counts = method(expression), {}, []
+        for case in cases:
+            tokens = tokens_of(case, chosen)
+            _, decision = exact(case, tokens, chosen, 0)
+            counts.append(int(selection(decision).sum()))
+            for micro in (1, 4, 16, 64):
+                rule = Rule(micro, 1.0, "micro", 0.0)
+                other = gradient(case.policy, case.rollout, tokens, chosen, rule).decision
+                shared.setdefault(micro, []).append(agreement(decision, other))
+        found[expression] = {micro: float(np.mean(values)) for micro, values in shared.items()}
+        sizes = "  ".join(f"{micro}: {x:.2f}" for micro, x in found[expression].items())
+        print(
+            f"{expression:<22} {np.mean(counts):>6.0f} tokens {'*' if weighs(decision) else ' '}  {sizes}", flush=True
+        )
+    return found
+
+
+def weighs(decision: Decision) -> bool:
+    """Whether the method weighs nearly every token, rather than choosing some."""
+    return float(selection(decision).double().mean()) > 0.5
+
+
+def agreement(a: Decision, b: Decision) -> float:
+    """Overlap of what is chosen; of weights on nearly every token their correlation, 0 where either is one number."""
+    if not weighs(a):
+        return overlap(selection(a), selection(b))
+    pair = torch.stack([a.weight, b.weight])
+    return float(torch.corrcoef(pair)[0, 1]) if bool((pair.std(1) > 0).all()) else 0.0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="The micro-batch table.")
     parser.add_argument("--seed", type=int, default=0)
-    seed = parser.parse_args().seed
+    parser.add_argument("--overlap", action="store_true", help="selections of the built-in model's batch instead")
+    asked = parser.parse_args()
+    seed = asked.seed
     torch.set_num_threads(1)
+    if asked.overlap:
+        write_whole("bench/results/overlap.json", json_bytes({"seeds": SEEDS, "overlap": overlaps()}))
+        return
     for dtype in (torch.float64, torch.float32):
         case = make(dtype, seed)
         print(f"\n{dtype}, {len(case.rollout.length)} responses, {case.rollout.length.sum()} tokens, seed {seed}")

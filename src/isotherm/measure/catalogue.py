@@ -139,6 +139,13 @@ METRICS: tuple[Metric, ...] = (
         "KL divergence between the sampler and the trainer's policy. Only in logs of other tools.",
     ),
     Metric("method/touched", "share", "mean over tokens", "Share of tokens whose weight or penalty was changed."),
+    Metric(
+        "method/change",
+        "share",
+        "mean over updates",
+        "Size of what the method changes of the gradient of GRPO with PPO clip .2/.2 on the same tokens, over the size "
+        "of that gradient; at the logits, each token's state by itself.",
+    ),
     Metric("method/clamped", "share", "mean over tokens", "Share of the log-ratios clamped at -20 or 20."),
     Metric("method/covariance", "nats", "covariance over tokens", "Covariance of log pi and the advantage."),
     Metric("hold/line", "nats per token", "value in the step", "The entropy that the thermostat aims at."),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from isotherm.measure.attribution import QUADRANTS, SIGNS, gradient_norms, losses, share_of_positive, sign
+from isotherm.objective.idle import plain_push, relative
 from isotherm.objective.interventions.entropy_mechanism import covariance
 from isotherm.objective.method import Decision, Method
 from isotherm.objective.prediction import push
@@ -43,8 +44,9 @@ def along_step(gradient: Sequence[Tensor], before: Sequence[Tensor], after: Sequ
 
 @torch.no_grad()
 def observed(tokens: Tokens, method: Method, decision: Decision, *, lr: float, temperature: float) -> dict[str, float]:
-    """The part of the row of metrics that is made of numbers at hand, by name."""
-    c = push(tokens, method, decision).logprob
+    """The part of the row of metrics that is made of numbers at hand, by their names."""
+    pushed = push(tokens, method, decision)
+    c = pushed.logprob
     predicted = predictions(tokens, c, lr=lr, temperature=temperature)
     row = {f"predicted/{name}": float(x.double().mean()) for name, x in predicted.items()}
     change = predicted["exact"] / max(1, len(tokens))
@@ -52,7 +54,8 @@ def observed(tokens: Tokens, method: Method, decision: Decision, *, lr: float, t
     row |= sums("quadrant", change, quadrants(tokens), QUADRANTS)
     row["positive_loss"] = share_of_positive(tokens, losses(tokens, method, decision))
     row["positive_gradient"] = share_of_positive(tokens, gradient_norms(tokens, c, temperature=temperature))
-    return row
+    of_method = {"method/change": relative(tokens, pushed, plain_push(tokens, decision))}
+    return {f"dynamics/{name}": value for name, value in row.items()} | of_method
 
 
 def sums(kind: str, change: Tensor, place: Tensor, names: tuple[str, ...]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -147,6 +147,17 @@ class Decision(NamedTuple):
     weight: Tensor
     normalizer: Tensor
     penalties: tuple[Tensor, ...]
+
+    @staticmethod
+    def joined(parts: Sequence[Decision]) -> Decision:
+        """Decisions on the parts of a batch, one behind the other."""
+        penalties = zip(*(part.penalties for part in parts), strict=True)
+        return Decision(
+            torch.cat([part.advantage for part in parts]),
+            torch.cat([part.weight for part in parts]),
+            torch.cat([part.normalizer for part in parts]),
+            tuple(torch.cat(column) for column in penalties),
+        )
 
     def where(self, cut: slice | Tensor) -> Decision:
         return Decision(

@@ -110,8 +110,9 @@ class Config:
     statistics: str = setting(
         "current",
         "objective",
-        "policy from which batch statistics are taken: exact, or free",
-        choices=("current", "scoring"),
+        "means, quantiles and selections are taken over the batch under the current policy (exact), under the one that "
+        "scored it (free), or over each micro-batch alone (as other frameworks do, to reproduce them)",
+        choices=("current", "scoring", "micro"),
     )
     scored_by: str = setting(
         "trainer",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ from isotherm.tokens.stream import stream
 from isotherm.update.clock import Clock
 from isotherm.update.config import Config
 from isotherm.update.finite import NonFinite, require_finite
-from isotherm.update.hold import measured
+from isotherm.update.hold import measured, out_of_reach
+from isotherm.update.inert import EVERY, look
 from isotherm.update.measuring import Before, Change, after, before, means
 from isotherm.update.metrics import rollout_metrics, update_metrics
 from isotherm.update.reference import twin
@@ -45,9 +46,10 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     source: Source
     reference: Policy | None
-    state: dict[str, Any]  # step, next_problem, controls: JSON, part of every checkpoint
+    state: dict[str, Any]  # step, next_problem, controls, quiet: JSON, part of every checkpoint
     rules: bool = False
     thermostat: Thermostat | None = None
+    notes: list[str] = field(default_factory=list)  # sentences for the user, which the caller takes
 
     def step(self, clock: Clock) -> tuple[dict[str, Any], Rollout, list[Change]]:
         """One rollout and its updates; returns the row of metrics, the rollout, and each update as it was measured."""
@@ -58,6 +60,7 @@ class Trainer:
         row = {"step": step, **rollout_metrics(rollout), "signal/refills": refills}
         row["update/lr"] = self.set_learning_rate(step)
         outcomes: list[Outcome] = []
+        method = self.method
         changes: list[Change] = []
         rule, skipped = self.rule(temperature), 0
         try:
@@ -84,6 +87,8 @@ class Trainer:
             skipped += 1
         self.require_finite_weights()
         self.renew_reference(step)
+        if outcomes and step % EVERY == 0:
+            self.notes += look(config.method, method, outcomes[-1], self.state["quiet"], step)
         row |= {**update_metrics(outcomes, skipped), **means(changes)}
         row |= self.controlled(temperature, row["entropy/exact"])
         self.advance(step, row["entropy/exact"], outcomes)
@@ -185,6 +190,8 @@ class Trainer:
         if self.thermostat:
             seen = measured(self.config, self.method_now(), rollout, tokens, temperature)
             self.state["thermostat"] = self.thermostat.update(self.state["thermostat"], seen)
+            if sentence := out_of_reach(self.state["thermostat"]):
+                self.notes.append(f"Step {rollout.step}: {sentence}")
         return self.method_now()
 
     def controlled(self, temperature: float, entropy: float) -> dict[str, float]:

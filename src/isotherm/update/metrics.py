@@ -50,5 +50,5 @@ def update_metrics(outcomes: Sequence[Outcome], skipped: int) -> dict[str, float
         row |= {"mismatch/mean": float(mismatch.mean()), "mismatch/max": float(mismatch.max())}
     row |= {f"update/{name}": float(np.mean(parts[name])) for name in ("clip_low", "clip_high", "kl_old")}
     row |= {f"method/{name}": float(np.mean(parts[name])) for name in ("touched", "clamped", "covariance")}
-    row |= {f"dynamics/{name}": float(np.mean([o.dynamics[name] for o in outcomes])) for name in outcomes[0].dynamics}
+    row |= {name: float(np.mean([o.dynamics[name] for o in outcomes])) for name in outcomes[0].dynamics}
     return row

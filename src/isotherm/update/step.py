@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -63,6 +64,8 @@ class Gradient(NamedTuple):
 
 def gradient(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule) -> Gradient:
     """Accumulates d loss / d parameters over micro-batches, of the live responses alone where it is known which."""
+    if rule.statistics == "micro" and 0 < rule.micro_batch < len(batch.length):
+        return apart(policy, batch, tokens, method, rule)
     seen = under_current(policy, batch, tokens, method, rule)
     if seen is None:
         return together(policy, batch, tokens, method, rule)
@@ -76,7 +79,7 @@ def gradient(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rul
 
 def under_current(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule) -> Tokens | None:
     """The tokens to decide on over the whole mini-batch; None where its only forward pass will do for both."""
-    if not (method.needs_current and (rule.statistics == "current" or method.always_current)):
+    if not (method.needs_current and (rule.statistics != "scoring" or method.always_current)):
         return tokens
     if rule.micro_batch == 0 or rule.micro_batch >= len(batch.length):
         return None
@@ -94,6 +97,27 @@ def together(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rul
     total = loss(current, method, decision)
     total.backward()
     return Gradient(total.detach(), current.detach(), decision, torch.ones(len(tokens), dtype=torch.bool))
+
+
+def apart(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule) -> Gradient:
+    """Statistics of every micro-batch by itself, as other frameworks take them; only counts are those of the batch."""
+    normalizer, total, seen, decisions = method.normalizer(tokens), torch.zeros(()), [], []
+    for rows, cut in pieces(batch, rule.micro_batch):
+        scores = score_rows(policy, batch, rows, rule.temperature, method.functionals)
+        current = with_scores(tokens.where(cut), scores, rule.fresh)
+        require_finite(log_prob=current.logprob.detach())
+        decision = decide(current, method)._replace(normalizer=normalizer[cut])
+        part = loss(current, method, decision)
+        part.backward()
+        total = total + part.detach()
+        seen.append(current.detach())
+        decisions.append(decision)
+    scored = torch.ones(len(tokens), dtype=torch.bool)
+    return Gradient(total, joined(seen), Decision.joined(decisions), scored)
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    return parts[0].map(lambda *columns: torch.cat(columns), *parts[1:])
 
 
 def ahead(
@@ -116,7 +140,7 @@ def ahead(
     if len(seen) == 1:
         for p in policy.parameters().values():
             p.grad = torch.zeros_like(p)
-    return total, seen[0].map(lambda *columns: torch.cat(columns), *seen[1:])
+    return total, joined(seen)
 
 
 def shifted(local: Local, by: int) -> Local:

@@ -29,7 +29,7 @@ from isotherm.update.config import Config
 from isotherm.update.evaluate import eval_metrics, evaluate, test_sets, trim
 from isotherm.update.finite import NonFinite
 from isotherm.update.folder import RunFolder
-from isotherm.update.hold import out_of_reach, thermostat
+from isotherm.update.hold import thermostat
 from isotherm.update.loop import Trainer, wants_reference
 from isotherm.update.reference import as_tensors, from_tensors
 
@@ -88,8 +88,8 @@ def steps(trainer: Trainer, folder: RunFolder, say: Say, watch: Watch, stopped: 
         timing["tokens_per_second"] = timing["tokens"] / timing["seconds"]
         folder.log_timing(timing)
         watch(step, row, timing)
-        if sentence := out_of_reach(trainer.state["thermostat"]):
-            say(f"Step {step}: {sentence}")
+        while trainer.notes:
+            say(trainer.notes.pop(0))
         if stop and not last:
             raise Stopped(f"The run in {folder.path} was asked to stop and did so after step {step}, which is saved.")
 
@@ -126,7 +126,7 @@ def build(config: Config, folder: RunFolder, settings: precision.Precision, say:
         reference = load_policy(config.reference or config.model, settings.compute, config.device)
     chosen, held = thermostat(config, chosen)
     state: dict[str, Any] = {"step": 0, "next_problem": 0, "controls": {c.knob: c.init() for c in chosen.controls}}
-    state["thermostat"] = held.init() if held else {}
+    state |= {"thermostat": held.init() if held else {}, "quiet": {}}
     size = 0
     if found:
         saved = checkpoint.load_state(found.path)
