@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "rollout": {"tasks", "policy", "tokens", "native"},
     "update": {"native", "tasks", "policy", "rollout", "tokens", "advantages", "objective", "measure"},
     "runs": {"tasks", "rollout", "measure", "report"},
-    "report": {"measure", "runs"},
+    "report": {"tokens", "advantages", "objective", "policy", "rollout", "update", "measure", "runs"},
 }
 EDGE = {"__init__", "__main__", "api", "cli", "demo", "show", "integrations"}
 MATHEMATICS = ("tokens", "advantages", "objective", "measure")
