@@ -104,10 +104,10 @@ def build_parser() -> Parser:
     sub = command("report", report, "write one page on one or several runs")
     sub.add_argument("runs", nargs="+", help="run folders")
     sub.add_argument("--out", default="", help="the page; default report.html in the run's folder, or here for several")
-    sub = command("inspect", inspect, "look at the responses of a step token by token, on one page", epilog=INSPECT_HELP)
+    sub = command("inspect", inspect, "show the responses of a step token by token, on one page", epilog=INSPECT_HELP)
     sub.add_argument("run", help="a run folder, or a token dump of prime-rl or slime")
-    sub.add_argument("--step", type=at_least(0), default=None, help="a step whose responses are stored; default the last")
-    sub.add_argument("--out", default="", help="the page; default microscope.html in the run's folder, or here for a dump")
+    sub.add_argument("--step", type=at_least(0), help="a step whose responses are stored; default the last")
+    sub.add_argument("--out", default="", help="the page; default microscope.html in the run, or here for a dump")
     sub.add_argument("--model", default="", help="a folder with the tokenizer; a run knows its own")
     command("metrics", metrics, "list every metric with its unit, reduction and definition")
     sub = command(
@@ -141,7 +141,7 @@ INSPECT_HELP = """\
 examples:
   isotherm inspect runs/demo/grpo-seed0 --step 40
   isotherm inspect OUT --model MODEL                   OUT/token_exports of prime-rl (trainer.enable_token_export)
-  isotherm inspect DIR --step 3 --model MODEL          DIR/p_3.pt of slime (--save-debug-train-data 'DIR/p_{rollout_id}.pt')
+  isotherm inspect DIR --step 3 --model MODEL          DIR/p_3.pt of slime (--save-debug-train-data)
 Values are exact to three digits. What a source does not record (a dump has no S2 and S2L) is not offered."""
 
 TRAIN_HELP = """\

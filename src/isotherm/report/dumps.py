@@ -121,12 +121,13 @@ def slime(path: Path, step: int) -> Iterator[Record]:
     except Exception as error:  # torch has a class for each way in which a file can be wrong
         raise UserError(
             f"{path} cannot be read as plain tensors, and nothing else is ever loaded ({said(error)[:200]}); where it "
-            "was written, keep only what is needed: d = torch.load(FILE, weights_only=False); torch.save({'rollout_id': "
-            "d['rollout_id'], 'rollout_data': {k: [torch.as_tensor(x) for x in d['rollout_data'][k]] for k in "
-            "('tokens', 'response_lengths', 'log_probs', 'advantages', 'entropy') if k in d['rollout_data']}}, FILE)."
+            "was written, keep only what is needed: d = torch.load(FILE, weights_only=False); "
+            "torch.save({'rollout_id': d['rollout_id'], 'rollout_data': {k: [torch.as_tensor(x) for x in "
+            "d['rollout_data'][k]] for k in ('tokens', 'response_lengths', 'log_probs', 'advantages', 'entropy') if k in d['rollout_data']}}, FILE)."
         ) from None
     try:
-        data = content["rollout_data"]
+        if not isinstance(content, dict) or not isinstance(data := content["rollout_data"], dict):
+            raise TypeError("it holds no rollout_data by name")
         for number in range(len(data["tokens"])):
             yield trained_on(data, number)
     except (ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError, RuntimeError) as error:

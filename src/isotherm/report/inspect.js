@@ -92,7 +92,7 @@
       ...filter("family", "Family", plain(data.families)),
       ...filter("verdict", "Verdict", plain(data.verdicts || [])),
       ...(rewards.length <= 12 ? filter("reward", "Reward", rewards) : []),
-      ...filter("group", "Group", data.prompts.map((p, g) => [g, `${g + 1}: ${short(p)}`])),
+      ...filter("group", "Group", data.prompts.map((p, g) => [g, `${g}: ${short(p)}`])),
       pick("sort", "Order", sorts, arrange), counted,
     );
     controls.append(first, second);
@@ -119,19 +119,20 @@
     if (article.filled) return;
     const r = article.response, verdict = data.verdicts && data.verdicts[r], head = make("div", undefined, "head");
     const known = verdict in MARKS ? verdict : "error", reward = data.reward[r];
-    const said = [data.families[data.group[r]], `group ${data.group[r] + 1}, sample ${data.sample[r] + 1}`,
+    const said = [data.families[data.group[r]], `group ${data.group[r]}, sample ${data.sample[r]}`,
       reward === null ? "" : `reward ${digits(reward)}`, `${whole(lengths[r])} tokens`,
       entropy ? `mean entropy ${digits(facts[r].entropy)}` : ""];
-    head.append(make("b", `#${r + 1}`));
+    head.append(make("b", `#${r}`));
     if (verdict) head.append(make("b", `${MARKS[known]} ${verdict}`, `verdict ${known}`));
     head.append(...said.filter(Boolean).map((text) => make("span", text)));
     const prompt = make("pre", data.prompts[data.group[r]], "prompt"), tokens = make("div", undefined, "tokens");
     prompt.tabIndex = 0;
     tokens.tabIndex = 0;
     tokens.setAttribute("role", "group");
-    tokens.setAttribute("aria-label", `Tokens of response ${r + 1}; the arrow keys go from one to the next`);
+    tokens.setAttribute("aria-label", `Tokens of response ${r}; the arrow keys go from one to the next`);
     tokens.classList.toggle("ids", !data.words);
     article.replaceChildren(head, prompt, tokens);
+    article.style.minHeight = "";
     article.filled = true;
     extend(article, CHUNK);
   };
@@ -178,7 +179,7 @@
   const articles = lengths.map((n, r) => {
     const article = make("article");
     article.response = r;
-    article.style.minHeight = 7 + 1.5 * Math.ceil(Math.min(n, CHUNK) / (data.words ? 60 : 14)) + "rem";
+    article.style.minHeight = 5.2 + 1.5 * Math.ceil(Math.min(n, CHUNK) / (data.words ? 60 : 14)) + "rem";
     return article;
   });
 
@@ -221,7 +222,7 @@
       if (i === state.quantity) name.className = number.className = "now";
       rows.append(name, number);
     });
-    const where = `id ${data.ids[place[t]]}, position ${whole(t - starts[r])} of ${whole(lengths[r])}`;
+    const where = `id ${data.ids[place[t]]}, position ${t - starts[r]}, of ${whole(lengths[r])} tokens`;
     tip.replaceChildren(make("code", visible(word(t))), make("p", where), rows);
     if (quadrant) tip.append(make("p", `quadrant ${QUADRANTS[quadrant[t]]}`));
     marked = span;
@@ -271,6 +272,7 @@
     article.lastChild.focus({ preventScroll: true });
   }));
 
+  if (matchMedia("(max-width: 62rem)").matches) document.querySelectorAll("aside details").forEach((d) => { d.open = false; });
   build();
   drawLegend();
   arrange();

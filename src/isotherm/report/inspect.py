@@ -34,9 +34,12 @@ def inspect(source: str | Path, step: int | None = None, out: str | Path = "", m
         default = Path("microscope.html")
     path = Path(out) if out else default
     text = page(shortened(specimen))
-    with full_disk(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
+    try:
+        with full_disk(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, text)
+    except OSError as error:
+        raise UserError(f"The page {path} cannot be written: {error.strerror}.") from None
     return path
 
 
@@ -72,8 +75,8 @@ below without it.</strong></p></noscript>
 
 
 PRECISION = (
-    "Values are kept to three digits. Colours end at the 99th percentile of the values that are not 0; beyond it all are "
-    "alike."
+    "Values are kept to three digits. Colours end at the 99th percentile of the values that are not 0; beyond it all "
+    "are alike. Responses, groups, samples and positions are counted from 0."
 )
 
 

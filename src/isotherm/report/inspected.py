@@ -59,6 +59,7 @@ def of_run(path: str | Path, step: int | None, model: str = "") -> Specimen:
     quantities, quadrant = of_method(rollout, view, notes) if view else (as_drawn(rollout), None)
     quantities += measured(run.path, rollout, config, notes)
     ids = rollout.ids[np.arange(rollout.ids.shape[1]) < rollout.length[:, None]]
+    texts = spelled(run, model or config.model, bool(model), np.unique(ids), notes)
     return Specimen(
         title=f"{run.name}, step {step}",
         notes=[AS_SAMPLED if view else "Entropy and surprisal are the sampler's.", *notes],
@@ -66,8 +67,7 @@ def of_run(path: str | Path, step: int | None, model: str = "") -> Specimen:
         families=[p.family for p in rollout.problems],
         group=rollout.group, sample=rollout.sample, length=rollout.length, reward=rollout.reward,
         verdicts=[v.value for v in rollout.verdicts],
-        ids=ids, words=spelled(run, model or config.model, bool(model), np.unique(ids), notes),
-        quadrant=quadrant, quantities=quantities,
+        ids=ids, words=texts, quadrant=quadrant, quantities=quantities,
     )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def of_method(rollout: Rollout, view: View, notes: list[str]) -> tuple[list[Quan
     config, method = view.config, view.method
     if wants_reference(method):
         notes.append("The log-probabilities of the reference are not stored, so what needs them is left out.")
-        kept = tuple(p for p in method.penalties if not any(map(needs_reference, p)))
+        kept = tuple(p for p in method.penalties if not (needs_reference(p.cost) or needs_reference(p.coefficient)))
         method = dataclasses.replace(method, penalties=kept)
     advantage = advantages(method.advantage, rollout)
     everything = stream(rollout, advantage, config.seed)
@@ -147,13 +147,14 @@ def of_batch(tokens: Tokens, method: Method, temperature: float) -> dict[str, Te
     """What the method decides on an optimizer batch, by the names of KINDS; a penalty has its own after a colon."""
     decision = decide(tokens, method)
     shaped = {"shaped": decision.advantage} if method.shape else {}
-    costs = [f"coefficient:{bare(p.cost).__name__}" for p in method.penalties]
+    parts = [bare(penalty.coefficient).__name__ for penalty in method.penalties]
+    coefficients = [f"coefficient:{part}" + "'" * parts[:i].count(part) for i, part in enumerate(parts)]
     return {
         **shaped,
         "covariance": covariance(tokens),
         "predicted": changes(tokens, method, temperature) * len(tokens),
         "weight": decision.weight,
-        **dict(zip(costs, decision.penalties, strict=True)),
+        **dict(zip(coefficients, decision.penalties, strict=True)),
     }
 
 
@@ -184,7 +185,8 @@ def matched(path: Path, rollout: Rollout, keep: np.ndarray) -> np.ndarray:
     table = pyarrow.parquet.read_table(path, columns=names)
     sequence, position, ids, change = (table[name].to_numpy() for name in names)
     row = np.flatnonzero(keep)[sequence]
-    if (sequence < 0).any() or (position < 0).any() or (position >= rollout.length[row]).any() or (rollout.ids[row, position] != ids).any():
+    outside = (sequence < 0) | (position < 0) | (position >= rollout.length[row])
+    if outside.any() or (rollout.ids[row, position] != ids).any():
         raise ValueError("they are of other responses than those that are stored")
     values = np.full(int(rollout.length.sum()), np.nan)
     values[(np.cumsum(rollout.length) - rollout.length)[row] + position] = change
@@ -192,7 +194,7 @@ def matched(path: Path, rollout: Rollout, keep: np.ndarray) -> np.ndarray:
 
 
 def spelled(run: Run, model: str, given: bool, ids: np.ndarray, notes: list[str]) -> dict[int, str]:
-    """The text of the tokens, by the tokenizer that was named, else by that of the run."""
+    """The text of the tokens, by the tokenizer that was given, else by that of the run or of its first model."""
     folder = model_folder(model) if given or run.checkpoint is None else run.checkpoint
     try:
         return words(load_tokenizer(folder), ids.tolist())
@@ -201,5 +203,3 @@ def spelled(run: Run, model: str, given: bool, ids: np.ndarray, notes: list[str]
             raise
         notes.append(f"Tokens are shown as numbers, for the tokenizer is not there: {error}")
         return {}
-
-

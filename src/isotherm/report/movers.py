@@ -16,7 +16,7 @@ class Word(NamedTuple):
     """All tokens of one id: how many, and the mean and the sum of their changes."""
 
     id: int
-    count: int
+    times: int
     mean: float
     total: float
 
@@ -33,7 +33,9 @@ def by_word(ids: np.ndarray, values: np.ndarray, most: int = SHOWN) -> list[Word
     known = np.isfinite(values)
     unique, place = np.unique(ids[known], return_inverse=True)
     count, total = np.bincount(place), np.bincount(place, values[known])
-    return [Word(int(unique[i]), int(count[i]), total[i] / count[i], total[i]) for i in largest(total, most)]
+    return [
+        Word(int(unique[i]), int(count[i]), float(total[i] / count[i]), float(total[i])) for i in largest(total, most)
+    ]
 
 
 def tables(specimen: Specimen) -> str:
@@ -52,23 +54,23 @@ def folded(specimen: Specimen, quantity: Quantity, opened: bool) -> str:
 def single(specimen: Specimen, quantity: Quantity) -> str:
     starts = np.cumsum(specimen.length)
     rows = []
-    for token in largest(quantity.values):
+    for token in largest(quantity.values).tolist():
         response = int(np.searchsorted(starts, token, side="right"))
         position = int(token - starts[response] + specimen.length[response])
-        jump = f'<button class="jump" data-token="{token}">{response + 1}:{position}</button>'
-        rows.append([spelled(specimen, specimen.ids[token]), number(quantity.values[token]), jump])
+        jump = f'<button class="jump" data-token="{token}">{response}:{position}</button>'
+        rows.append([spelled(specimen, int(specimen.ids[token])), number(float(quantity.values[token])), jump])
     return table(["token", "change", "response:position"], rows)
 
 
 def summed(specimen: Specimen, quantity: Quantity) -> str:
     words = by_word(specimen.ids, quantity.values)
-    rows = [[spelled(specimen, w.id), number(w.mean), f"{w.count:,}", number(w.total)] for w in words]
+    rows = [[spelled(specimen, w.id), number(w.mean), f"{w.times:,}", number(w.total)] for w in words]
     return table(["all of a kind", "mean", "count", "sum"], rows)
 
 
 def spelled(specimen: Specimen, token: int) -> str:
     """A token's text with its blanks made visible."""
-    text = specimen.words.get(int(token), str(int(token)))
+    text = specimen.words.get(token, str(token))
     return f"<code>{escape(text.replace(' ', '␣').replace(chr(10), '⏎').replace(chr(9), '⇥'))}</code>"
 
 
