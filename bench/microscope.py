@@ -186,6 +186,12 @@ def main() -> None:
                 print(json.dumps(times(browser), indent=1))
                 check(browser, folder)
                 assert browser.run("document.title").startswith("Isotherm"), "a response became markup"
+                browser.call("Emulation.setScriptExecutionDisabled", value=True)
+                browser.open(page)
+                told = browser.run("document.body.innerText")
+                assert "drawn by a script" in told, told[:500]
+                assert "all of a kind" in told, told[:500]
+                browser.call("Emulation.setScriptExecutionDisabled", value=False)
             if options.screenshots:
                 pictures(browser, page, options.screenshots)
             outside = [url for url in browser.requests if not url.startswith(("file:", "about:", "data:"))]

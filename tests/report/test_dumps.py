@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fractions
 import json
 import math
 import os
@@ -112,6 +113,19 @@ def test_a_pickle_is_never_run(tmp_path, monkeypatch, how):
     with pytest.raises(UserError, match=r"cannot be read as plain tensors.*torch\.save"):
         of_dump(path, None)
     assert not (tmp_path / "harm").exists()
+
+
+def test_the_conversion_that_the_sentence_names(tmp_path):
+    path = make_torch_dump(tmp_path / "p_4.pt", metadata=[fractions.Fraction(1, 2)])
+    with pytest.raises(UserError, match="keep only what is needed") as told:
+        of_dump(path, None)
+    lines = str(told.value).split("keep only what is needed: ")[1].rstrip(".").replace("FILE", repr(str(path)))
+    exec(lines, {"torch": torch})
+    converted, direct = of_dump(path, None), of_dump(make_torch_dump(tmp_path / "p_5.pt"), None)
+    assert converted.reward.tolist() == direct.reward.tolist()
+    assert converted.ids.tolist() == direct.ids.tolist()
+    for one, other in zip(converted.quantities, direct.quantities, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
 
 
 @pytest.mark.parametrize(

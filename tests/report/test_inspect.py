@@ -137,7 +137,8 @@ def test_a_thousand_responses_of_two_hundred_tokens_stay_small(tmp_path):
         of_run(make_run(tmp_path), 3), group=np.arange(1000) // 334, sample=np.arange(1000),
         ids=random.integers(3, 99, count),
         length=np.full(1000, 200), reward=np.zeros(1000), verdicts=["wrong"] * 1000,
-        words=dict.fromkeys(range(99), "x"), quadrant=random.integers(0, 5, count), prompts=[p.prompt for p in rollout.problems],
+        words=dict.fromkeys(range(99), "x"), quadrant=random.integers(0, 5, count),
+        prompts=[p.prompt for p in rollout.problems],
         quantities=[Quantity(n, KINDS[n], random.normal(size=count)) for n in list(KINDS)[:8]],
     )  # fmt: skip
     begin = time.process_time()

@@ -15,6 +15,7 @@ from isotherm.objective.compose import method
 from isotherm.objective.interventions.entropy_mechanism import covariance
 from isotherm.objective.method import decide
 from isotherm.objective.prediction import changes
+from isotherm.objective.published import METHODS
 from isotherm.report.inspected import of_run, stretches
 from isotherm.tokens.entropy_change import quadrants
 from isotherm.tokens.stream import stream
@@ -62,6 +63,13 @@ def test_a_batch_is_that_of_training(tmp_path):
     tokens = stream(rollout.rows(SIGNAL), advantages(method("grpo").advantage, rollout)[:4], 0)
     both = torch.cat([covariance(tokens.where(tokens.group == g)) for g in (0, 1)])
     np.testing.assert_array_equal(values(specimen)["covariance"][TOKENS], both)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_of_the_table(tmp_path, name):
+    found = values(of_run(make_run(tmp_path, method=name), 3))
+    assert ("weight" in found) != (name == "reference_ratio")
+    assert all(np.isfinite(x[TOKENS]).all() for x in found.values())
 
 
 def test_a_shape_shows(tmp_path):

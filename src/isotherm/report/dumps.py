@@ -121,9 +121,9 @@ def slime(path: Path, step: int) -> Iterator[Record]:
     except Exception as error:  # torch has a class for each way in which a file can be wrong
         raise UserError(
             f"{path} cannot be read as plain tensors, and nothing else is ever loaded ({said(error)[:200]}); where it "
-            "was written, keep only what is needed: d = torch.load(FILE, weights_only=False); "
-            "torch.save({'rollout_id': d['rollout_id'], 'rollout_data': {k: [torch.as_tensor(x) for x in "
-            "d['rollout_data'][k]] for k in ('tokens', 'response_lengths', 'log_probs', 'advantages', 'entropy') if k in d['rollout_data']}}, FILE)."
+            "was written, keep only what is needed: d = torch.load(FILE, weights_only=False); r = d['rollout_data']; "
+            "torch.save({'rollout_data': {k: [torch.as_tensor(x) for x in r[k]] for k in ('tokens', "
+            "'response_lengths', 'loss_masks', 'log_probs', 'advantages', 'entropy', 'raw_reward') if k in r}}, FILE)."
         ) from None
     try:
         if not isinstance(content, dict) or not isinstance(data := content["rollout_data"], dict):
@@ -248,9 +248,11 @@ def notes(quantities: list[Quantity], spelled: bool) -> list[str]:
     """What a reader must know, and what the dump lacks."""
     have = {quantity.name for quantity in quantities}
     lacking = [name for name in ("entropy", "surprisal", "advantage") if name not in have]
-    said = ["Responses to equal prompts are a group. The mean of the covariance is over all tokens of the step."]
+    found = ["Responses to equal prompts are a group. The mean of the covariance is over all tokens of the step."]
     if lacking:
-        said.append(f"The dump has no {' and no '.join(lacking)}, so that what needs it is not offered.")
+        found.append(f"The dump has no {' and no '.join(lacking)}, so that what needs it is not offered.")
+    if "weight" in have:
+        found.append("The weight is 0 where prime-rl masked a token (is_masked), else 1.")
     if "published" in have:
-        said.append("No dump has S2 and S2L, so the predicted change and the quadrants are those of 2510.10150.")
-    return said if spelled else [*said, "Tokens are shown as numbers; --model FOLDER names their tokenizer."]
+        found.append("No dump has S2 and S2L, so the predicted change and the quadrants are those of 2510.10150.")
+    return found if spelled else [*found, "Tokens are shown as numbers; --model FOLDER names their tokenizer."]
