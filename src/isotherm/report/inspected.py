@@ -122,25 +122,35 @@ def as_drawn(rollout: Rollout) -> list[Quantity]:
 
 def of_method(rollout: Rollout, view: View, notes: list[str]) -> tuple[list[Quantity], np.ndarray]:
     """Every quantity, and the quadrant of every token."""
-    config, method = view.config, view.method
-    if wants_reference(method):
+    advantage = advantages(view.method.advantage, rollout)
+    tokens = stream(rollout, advantage, view.config.seed)
+    found = [*as_drawn(rollout), Quantity("advantage", KINDS["advantage"], tokens.advantage.double().numpy())]
+    if wants_reference(view.method):
         notes.append("The log-probabilities of the reference are not stored, so what needs them is left out.")
-        kept = tuple(p for p in method.penalties if not (needs_reference(p.cost) or needs_reference(p.coefficient)))
-        method = dataclasses.replace(method, penalties=kept)
-    advantage = advantages(method.advantage, rollout)
-    everything = stream(rollout, advantage, config.seed)
-    known = [*as_drawn(rollout), Quantity("advantage", KINDS["advantage"], everything.advantage.double().numpy())]
-    if any(map(needs_reference, method.on_batch)):
-        return known, quadrants(everything).numpy()
+        view = view._replace(method=without_reference(view.method))
+    if not any(map(needs_reference, view.method.on_batch)):
+        found += [named(name, values) for name, values in decided(rollout, advantage, view).items()]
+    return found, quadrants(tokens).numpy()
+
+
+def without_reference(method: Method) -> Method:
+    """The method without the penalties that look at the reference."""
+    kept = tuple(p for p in method.penalties if not (needs_reference(p.cost) or needs_reference(p.coefficient)))
+    return dataclasses.replace(method, penalties=kept)
+
+
+def decided(rollout: Rollout, advantage: Tensor, view: View) -> dict[str, np.ndarray]:
+    """What the method decides on each mini-batch of the step, NaN for tokens that are in none."""
+    config = view.config
     keep = trained(rollout, config.signal, config.overlong)
-    tokens = stream(rollout.rows(keep), advantage[torch.from_numpy(keep)], config.seed)
-    decided: dict[str, np.ndarray] = {}
-    at = np.flatnonzero(spread(keep, rollout.length).numpy())
-    for _, part in mini_batches(rollout.rows(keep), tokens, config.updates, config.seed):
+    kept, at = rollout.rows(keep), np.flatnonzero(spread(keep, rollout.length).numpy())
+    tokens = stream(kept, advantage[torch.from_numpy(keep)], config.seed)
+    found: dict[str, np.ndarray] = {}
+    for _, part in mini_batches(kept, tokens, config.updates, config.seed):
         inside = at[torch.isin(tokens.group, part.group).numpy()]
-        for name, values in of_batch(part, method, view.temperature).items():
-            decided.setdefault(name, np.full(len(everything), np.nan))[inside] = values.double().numpy()
-    return [*known, *(named(name, values) for name, values in decided.items())], quadrants(everything).numpy()
+        for name, values in of_batch(part, view.method, view.temperature).items():
+            found.setdefault(name, np.full(rollout.length.sum(), np.nan))[inside] = values.double().numpy()
+    return found
 
 
 def of_batch(tokens: Tokens, method: Method, temperature: float) -> dict[str, Tensor]:
