@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "rollout": {"tasks", "policy", "tokens", "native"},
     "update": {"native", "tasks", "policy", "rollout", "tokens", "advantages", "objective", "measure"},
     "runs": {"tasks", "rollout", "measure", "report"},
-    "report": {"measure", "runs"},
+    "report": {"tokens", "advantages", "objective", "policy", "rollout", "update", "measure", "runs"},
 }
 EDGE = {"__init__", "__main__", "api", "cli", "demo", "show", "integrations"}
 MATHEMATICS = ("tokens", "advantages", "objective", "measure")
@@ -133,12 +133,18 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
 
 
 def called(tree: ast.AST) -> list[str]:
-    return [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    """The names of all calls but `torch.load(..., weights_only=True)` with that word written out."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [name for call in calls if (name := ast.unparse(call.func)) != "torch.load" or not plain(call)]
+
+
+def plain(call: ast.Call) -> bool:
+    return any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in call.keywords)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.relative_to(PACKAGE).as_posix())
 def test_nothing_is_executed_or_unpickled(file: Path) -> None:
-    """The one exception is the recipe that the user names."""
+    """Except the recipe that the user names, and slime's dumps, of which torch builds tensors and calls nothing."""
     bad = {"eval", "exec", "compile", "__import__", "torch.load", "np.load", "numpy.load", "marshal.loads"}
     found = [name for name in called(TREES[file]) if name in bad]
     found += [name for name in called(TREES[file]) if name.endswith(".exec_module") and file.name != "cli.py"]
@@ -151,6 +157,8 @@ def test_the_scan_sees_what_it_forbids() -> None:
         "def f():\n    import pickle\n    from trl import GRPOTrainer\n    return eval('1') + torch.load(x)"
     )
     assert called(tree) == ["eval", "torch.load"]
+    loads = "torch.load(x, weights_only=True), torch.load(x, weights_only=y), torch.load(x)[0].f(weights_only=True)"
+    assert called(ast.parse(loads)) == ["torch.load", "torch.load(x)[0].f", "torch.load"]
     assert [i.library for i in imports(PACKAGE / "x.py", tree)] == ["pickle", "trl"]
 
 

@@ -21,6 +21,7 @@ examples:
   isotherm methods kl_cov                              one method in full: equations, parameters, when to use it
   isotherm train recipes/grpo.py --lr 1e-4 --dry-run   a recipe with one setting changed, only shown
   isotherm report runs/*                               compare runs on one page
+  isotherm inspect RUN --step 40                       the responses of a step, token by token
 """
 
 
@@ -103,6 +104,11 @@ def build_parser() -> Parser:
     sub = command("report", report, "write one page on one or several runs")
     sub.add_argument("runs", nargs="+", help="run folders")
     sub.add_argument("--out", default="", help="the page; default report.html in the run's folder, or here for several")
+    sub = command("inspect", inspect, "show the responses of a step token by token, on one page", epilog=INSPECT_HELP)
+    sub.add_argument("run", help="a run folder, or a token dump of prime-rl or slime")
+    sub.add_argument("--step", type=at_least(0), help="a step whose responses are stored; default the last")
+    sub.add_argument("--out", default="", help="the page; default microscope.html in the run, or here for a dump")
+    sub.add_argument("--model", default="", help="a folder with the tokenizer; a run knows its own")
     command("metrics", metrics, "list every metric with its unit, reduction and definition")
     sub = command(
         "methods",
@@ -130,6 +136,13 @@ examples:
   isotherm train --method "kl_cov(k=0.02)"             one of its parameters changed; the others keep their defaults
   isotherm train --method "clip_higher + par"          terms of different slots go together
 docs/papers.md lists what each was tested and reproduced with, docs/tutorial.md writes a new one."""
+
+INSPECT_HELP = """\
+examples:
+  isotherm inspect runs/demo/grpo-seed0 --step 40
+  isotherm inspect OUT --model MODEL                   OUT/token_exports of prime-rl (trainer.enable_token_export)
+  isotherm inspect DIR --step 3 --model MODEL          DIR/p_3.pt of slime (--save-debug-train-data)
+Values are exact to three digits. What a source does not record (a dump has no S2 and S2L) is not offered."""
 
 TRAIN_HELP = """\
 train one run; the same command again goes on where it was interrupted
@@ -266,6 +279,13 @@ def report(options: argparse.Namespace) -> int:
     runs = [load_run(path) for path in options.runs]
     out = Path(options.out) if options.out else (runs[0].path if len(runs) == 1 else Path()) / "report.html"
     print(write_report(runs, out))
+    return 0
+
+
+def inspect(options: argparse.Namespace) -> int:
+    from isotherm.report.inspect import inspect
+
+    print(inspect(options.run, options.step, options.out, options.model))
     return 0
 
 

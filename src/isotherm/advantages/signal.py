@@ -26,3 +26,9 @@ def has_signal(rollout: Rollout) -> np.ndarray:
         np.minimum.at(low, number, rollout.reward)
         np.maximum.at(high, number, rollout.reward)
     return ~(low == high)[number]
+
+
+def trained(rollout: Rollout, signal: str, overlong: str) -> np.ndarray:
+    """[R] true where a response is trained on, by the settings `signal` and `overlong`."""
+    keep = np.ones(len(rollout.length), bool) if signal == "keep" else has_signal(rollout)
+    return keep & rollout.finished if overlong == "mask" else keep

@@ -112,6 +112,12 @@ class Method:
         parts = (*self.on_batch, *costs, *measures)
         return {name: f for part in parts for name, f in functionals_of(part).items()}
 
+    @property
+    def without_functionals(self) -> Method:
+        """The method without the penalties that read functionals: what the sampler's own numbers are enough for."""
+        kept = tuple(p for p in self.penalties if not (functionals_of(p.cost) or functionals_of(p.coefficient)))
+        return dataclasses.replace(self, penalties=kept)
+
     def with_knob(self, knob: str, value: float) -> Method:
         """The method with one hyper-parameter replaced."""
         swap = functools.partial(set_knob, knob=knob, value=value)

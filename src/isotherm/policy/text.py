@@ -44,8 +44,8 @@ def character_tokenizer() -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def load_text(folder: Path, config: dict) -> Text:
-    """The tokenizer.json of a model folder and the end tokens of its config and generation config."""
+def load_tokenizer(folder: Path) -> tokenizers.Tokenizer:
+    """The tokenizer.json of a model folder."""
     from tokenizers import Tokenizer
 
     path = folder / "tokenizer.json"
@@ -54,9 +54,14 @@ def load_text(folder: Path, config: dict) -> Text:
             f"The model folder {folder} has no tokenizer.json; save its tokenizer in the fast format first."
         )
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises a bare Exception
         raise UserError(f"{path} is not a tokenizer: {error}.") from None
+
+
+def load_text(folder: Path, config: dict) -> Text:
+    """The tokenizer of a model folder and the end tokens of its config and generation config."""
+    tokenizer, path = load_tokenizer(folder), folder / "tokenizer.json"
     words, room = tokenizer.get_vocab_size(with_added_tokens=False), config.get("vocab_size")
     if isinstance(room, int) and words > room:
         raise UserError(f"{path} has {words} tokens, but config.json allows for vocab_size = {room} only.")

@@ -10,7 +10,6 @@ import numpy as np
 
 from isotherm.errors import UserError
 from isotherm.objective.compose import parse
-from isotherm.objective.functionals import functionals_of
 from isotherm.objective.knobs import KNOBS, TEMPERATURE, Knob
 from isotherm.objective.lines import line
 from isotherm.objective.method import Measured, Method, knob_value
@@ -70,8 +69,7 @@ def measured(config: Config, method: Method, rollout: Rollout, tokens: Tokens, t
 
     Penalties on functionals of the distribution are left out of the prediction: nothing is scored with them yet.
     """
-    known = [p for p in method.penalties if not (functionals_of(p.cost) or functionals_of(p.coefficient))]
-    method = dataclasses.replace(method, penalties=tuple(known))
+    method = method.without_functionals
     spread = float(((tokens.logprob + tokens.entropy) ** 2).double().mean()) if len(tokens) else 0.0
 
     def change(values: dict[str, float]) -> float:

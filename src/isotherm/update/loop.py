@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from isotherm.advantages.responses import advantages
-from isotherm.advantages.signal import has_signal, reward, soft_overlong
+from isotherm.advantages.signal import has_signal, reward, soft_overlong, trained
 from isotherm.objective.knobs import TEMPERATURE
 from isotherm.objective.method import Measured, Method
 from isotherm.objective.penalties import needs_reference
@@ -148,9 +148,7 @@ class Trainer:
         c = self.config
         advantage = advantages(self.method.advantage, rollout)
         require_finite(advantage=advantage)
-        keep = np.ones(len(rollout.length), bool) if c.signal == "keep" else has_signal(rollout)
-        if c.overlong == "mask":
-            keep &= rollout.finished
+        keep = trained(rollout, c.signal, c.overlong)
         kept = rollout.rows(keep)
         tokens = stream(kept, advantage[torch.from_numpy(keep)], c.seed)
         if not len(tokens) or self.fresh or c.scored_by == "sampler":
