@@ -9,6 +9,7 @@ import pytest
 from folders import make_run
 
 from isotherm.errors import UserError
+from isotherm.report.summary import describe_run
 from isotherm.runs import load_run
 
 
@@ -106,3 +107,16 @@ def test_no_torch(folder):
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_held_run_says_how_well_the_line_was_kept(tmp_path):
+    folder = make_run(tmp_path / "held", steps=20)
+    path = folder / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for number, r in enumerate(rows[1:], 1):
+        r |= {"entropy/exact": 0.33, "hold/line": 0.3, "hold/error": 0.03}
+        r["knob/par.pos"] = 0.0 if number <= 5 else 0.5
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    text = describe_run(load_run(folder), "par")
+    assert "The mean of 10 steps was 10.0 % off the line on average and 10.0 % at most" in text
+    assert "par.pos was inside its bounds in 75.0 % of the steps" in text

@@ -47,8 +47,12 @@ def has(run: Run, panel: Panel) -> bool:
 def every_panel(runs: list[Run]) -> list[Panel]:
     ks = sorted({k for run in runs for k in eval_ks(run)})
     knobs = dict.fromkeys(name for run in runs for name in run.metrics if name.startswith("knob/"))
+    held = any("hold/line" in run.metrics for run in runs)
+    aim = ("hold/line",) if held else ()
     return [
-        Panel("Entropy", "nats per token", ("entropy/exact",), from_zero=True),
+        Panel(
+            "Entropy", "nats per token", ("entropy/exact", *aim), "Dashed: the line." if held else "", from_zero=True
+        ),
         Panel("Reward", "mean per response", ("reward/mean",)),
         Panel("pass@1 in training", "share", ("pass@1/train",), from_zero=True),
         *(evaluation(k) for k in ks),

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isotherm.objective.knobs import KNOBS, at_bound
+from isotherm.objective.thermostat import tracking
 from isotherm.report.tables import split_settings
 from isotherm.report.text import labels, number, percent, points
 from isotherm.runs import Run
 
+TEN = 10  # steps over which the entropy is compared with the line
 SCOPES = {"trained": "the trained families", "held_out": "the held-out families"}
 
 
@@ -55,8 +58,27 @@ def describe_run(run: Run, label: str) -> str:
         f"{label}: over {run.steps:,} steps the entropy went from {number(first)} to {number(last)} nats per token; "
         f"{percent(last / first) if first else '–'} of it is left."
     ]
+    parts += [held(run)] if "hold/line" in run.metrics else []
     parts += [accuracy(run, scope) for scope in SCOPES if eval_ks(run, scope)]
     return " ".join(parts)
+
+
+def held(run: Run) -> str:
+    """How well the thermostat did after the first tenth of the run, and how long its knobs were free to move."""
+    entropy, line = (
+        run.metrics[name][np.isfinite(run.metrics["hold/line"])] for name in ("entropy/exact", "hold/line")
+    )
+    far = tracking(entropy, line, min(TEN, len(line)))[len(line) // 10 :]
+    moved = {name.removeprefix("knob/"): x[np.isfinite(x)] for name, x in run.metrics.items() if name[5:] in KNOBS}
+    free = [f"{name} was inside its bounds in {percent(inside(name, x))} of the steps" for name, x in moved.items()]
+    return (
+        f"The mean of {min(TEN, len(line))} steps was {percent(far.mean())} off the line on average and "
+        f"{percent(far.max())} at most; {', '.join(free)}."
+    )
+
+
+def inside(name: str, values: np.ndarray) -> float:
+    return float(np.mean([not at_bound(KNOBS[name], x) for x in values]))
 
 
 def accuracy(run: Run, scope: str) -> str:
