@@ -21,6 +21,8 @@ examples:
   isotherm methods kl_cov                              one method in full: equations, parameters, when to use it
   isotherm train recipes/grpo.py --lr 1e-4 --dry-run   a recipe with one setting changed, only shown
   isotherm report runs/*                               compare runs on one page
+  isotherm forecast LOG                                where anybody's run stands, what is left, when it ends
+  isotherm diagnose LOG                                what drove its entropy, and what would move it
 """
 
 
@@ -103,6 +105,7 @@ def build_parser() -> Parser:
     sub = command("report", report, "write one page on one or several runs")
     sub.add_argument("runs", nargs="+", help="run folders")
     sub.add_argument("--out", default="", help="the page; default report.html in the run's folder, or here for several")
+    add_readings(command)
     command("metrics", metrics, "list every metric with its unit, reduction and definition")
     sub = command(
         "methods",
@@ -122,6 +125,89 @@ def build_parser() -> Parser:
     )
     return parser
 
+
+def add_readings(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """`forecast` and `diagnose`: the commands that read anybody's log."""
+    sub = command("forecast", forecast, "where a run stands on the law, what is left, and when it ends", epilog=LOGS)
+    sub.add_argument("path", metavar="PATH", help="a log, or the folder of a run")
+    sub.add_argument(
+        "--until", type=at_least(1), metavar="STEP", help="the step to forecast to; default the planned length"
+    )
+    sub.add_argument(
+        "--share", type=float, default=0.3, help="first part of the log that its own end is forecast from [0.3]"
+    )
+    sub.add_argument(
+        "--reward", default="", metavar="NAME", help="which reward, by our name; default pass@1/train, reward/mean"
+    )
+    reading(sub)
+    sub = command("diagnose", diagnose, "what drove the entropy of a run, and what would move it", epilog=LOGS)
+    sub.add_argument("path", metavar="PATH", help="a log, or the folder of a run")
+    reading(sub)
+
+
+def reading(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--run", default="", metavar="NAME", help="one of several runs in the log")
+    sub.add_argument("--entropy", default="", metavar="NAME", help="which entropy, by our name, e.g. entropy/sampled")
+    sub.add_argument(
+        "--column", action="append", default=[], metavar="NAME=MEANING",
+        help="what a column means, e.g. ent=entropy/exact; may be given several times",
+    )  # fmt: skip
+    sub.add_argument("--json", default="", metavar="FILE", help="write all numbers there")
+    sub.add_argument("--out", default="", metavar="FILE.html", help="write a page with figures there")
+
+
+LOGS = """\
+reads without conversion: our run folders; TRL's trainer_state.json and completions; verl's console log and JSON lines;
+W&B offline runs and CSV exports; trackio databases; TensorBoard events; prime-rl's folders; plain CSV and JSON lines"""
+
+METHODS_HELP,
+    )
+    sub.add_argument(
+        "name", nargs="?", default="", help="equations, parameters, when to use it, how it fails, how to run it"
+    )
+    sub = command("pretrain", pretrain, "make the built-in model from nothing (under 30 minutes on 2 cores)")
+    sub.add_argument("out", help="folder for the model")
+    sub.add_argument("--seed", type=at_least(0), default=0)
+    sub.add_argument("--steps", type=at_least(0), default=0, help="training steps; 0 means those of the built-in model")
+    sub.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="precision of matrix products"
+    )
+    return parser
+
+
+def add_readings(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """`forecast` and `diagnose`: the commands that read anybody's log."""
+    sub = command("forecast", forecast, "where a run stands on the law, what is left, and when it ends", epilog=LOGS)
+    sub.add_argument("path", metavar="PATH", help="a log, or the folder of a run")
+    sub.add_argument(
+        "--until", type=at_least(1), metavar="STEP", help="the step to forecast to; default the planned length"
+    )
+    sub.add_argument(
+        "--share", type=float, default=0.3, help="first part of the log that its own end is forecast from [0.3]"
+    )
+    sub.add_argument(
+        "--reward", default="", metavar="NAME", help="which reward, by our name; default pass@1/train, reward/mean"
+    )
+    reading(sub)
+    sub = command("diagnose", diagnose, "what drove the entropy of a run, and what would move it", epilog=LOGS)
+    sub.add_argument("path", metavar="PATH", help="a log, or the folder of a run")
+    reading(sub)
+
+
+def reading(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--run", default="", metavar="NAME", help="one of several runs in the log")
+    sub.add_argument("--entropy", default="", metavar="NAME", help="which entropy, by our name, e.g. entropy/sampled")
+    sub.add_argument(
+        "--column", action="append", default=[], metavar="NAME=MEANING",
+        help="what a column means, e.g. ent=entropy/exact; may be given several times",
+    )  # fmt: skip
+    sub.add_argument("--json", default="", metavar="FILE", help="write all numbers there")
+    sub.add_argument("--out", default="", metavar="FILE.html", help="write a page with figures there")
+
+
+LOGS = """\
+reads without conversion: a run folder, TRL's trainer_state.json and completions, verl's console log and JSON lines, W&B offline
+runs and CSV exports, trackio databases, TensorBoard events, prime-rl's folders, plain CSV and JSON lines"""
 
 METHODS_HELP = """\
 examples:
@@ -266,6 +352,38 @@ def report(options: argparse.Namespace) -> int:
     runs = [load_run(path) for path in options.runs]
     out = Path(options.out) if options.out else (runs[0].path if len(runs) == 1 else Path()) / "report.html"
     print(write_report(runs, out))
+    return 0
+
+
+def forecast(options: argparse.Namespace) -> int:
+    from isotherm import api
+
+    given = {name: getattr(options, name) for name in ("until", "share", "run", "entropy", "reward")}
+    return told(api.forecast(options.path, columns=meanings(options.column), **given), options)
+
+
+def diagnose(options: argparse.Namespace) -> int:
+    from isotherm import api
+
+    found = api.diagnose(options.path, run=options.run, entropy=options.entropy, columns=meanings(options.column))
+    return told(found, options)
+
+
+def meanings(columns: list[str]) -> dict[str, str]:
+    """NAME=MEANING; the name of a column may hold = itself, a meaning does not."""
+    for text in columns:
+        if not all(text.rpartition("=")):
+            raise UserError(f"--column {text!r} is not of the form NAME=MEANING, e.g. ent=entropy/exact.")
+    return {name: meaning for name, _, meaning in (text.rpartition("=") for text in columns)}
+
+
+def told(found: Any, options: argparse.Namespace) -> int:
+    from isotherm.report.prognosis import page
+
+    width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
+    print(page.text(found, width))
+    for path in page.write(found, options.json, options.out):
+        print(f"Written: {path}")
     return 0
 
 

@@ -70,6 +70,29 @@ def forecast(
     )
 
 
+@dataclass(frozen=True)
+class Course:
+    """H(t) without noise at some steps, as the rows say that it falls: median and 90 % interval."""
+
+    step: np.ndarray
+    low: np.ndarray
+    value: np.ndarray
+    high: np.ndarray
+
+
+def course(step: ArrayLike, entropy: ArrayLike, until: float, points: int = 80, seed: int = 0) -> Course:
+    """H(t) = f + (h0 - f) g(t) from the first step to `until`, by the draws that `forecast` makes of it."""
+    t, h = columns(step=step, entropy=entropy)
+    enough(len(t), FEWEST, "A course of the entropy")
+    cut_at(t, until, 1.0)
+    (ts, hs), _ = windows(t, h)
+    drawn = falls(ts - ts[0], hs, LONGEST * (until - ts[0]), seed)
+    at = np.linspace(ts[0], until, points)
+    each = np.stack([np.maximum(drawn.entropy(x - ts[0]), 0) for x in at])
+    low, value, high = np.quantile(each, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2], axis=1)
+    return Course(at, low, value, high)
+
+
 def cut_at(t: np.ndarray, until: float, share: float) -> float:
     if not 0 < share <= 1:
         raise UserError(f"The share of the steps to forecast from must lie in (0, 1], but it is {share}.")
