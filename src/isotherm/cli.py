@@ -129,16 +129,11 @@ def build_parser() -> Parser:
 def add_readings(command: Callable[..., argparse.ArgumentParser]) -> None:
     """`forecast` and `diagnose`: the commands that read anybody's log."""
     sub = command("forecast", forecast, "where a run stands on the law, what is left, and when it ends", epilog=LOGS)
-    sub.add_argument("path", metavar="PATH", help="a log, or the folder of a run")
-    sub.add_argument(
-        "--until", type=at_least(1), metavar="STEP", help="the step to forecast to; default the planned length"
-    )
-    sub.add_argument(
-        "--share", type=float, default=0.3, help="first part of the log that its own end is forecast from [0.3]"
-    )
-    sub.add_argument(
-        "--reward", default="", metavar="NAME", help="which reward, by our name; default pass@1/train, reward/mean"
-    )
+    add = sub.add_argument
+    add("path", metavar="PATH", help="a log, or the folder of a run")
+    add("--until", type=at_least(1), metavar="STEP", help="the step to forecast to; default the planned length")
+    add("--share", type=float, default=0.3, help="first part of the log that its own end is forecast from [0.3]")
+    add("--reward", default="", metavar="NAME", help="which reward, by our name; default pass@1/train, reward/mean")
     reading(sub)
     sub = command("diagnose", diagnose, "what drove the entropy of a run, and what would move it", epilog=LOGS)
     sub.add_argument("path", metavar="PATH", help="a log, or the folder of a run")
@@ -146,12 +141,10 @@ def add_readings(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def reading(sub: argparse.ArgumentParser) -> None:
+    column = "what a column means, e.g. ent=entropy/exact; may be given several times"
     sub.add_argument("--run", default="", metavar="NAME", help="one of several runs in the log")
     sub.add_argument("--entropy", default="", metavar="NAME", help="which entropy, by our name, e.g. entropy/sampled")
-    sub.add_argument(
-        "--column", action="append", default=[], metavar="NAME=MEANING",
-        help="what a column means, e.g. ent=entropy/exact; may be given several times",
-    )  # fmt: skip
+    sub.add_argument("--column", action="append", default=[], metavar="NAME=MEANING", help=column)
     sub.add_argument("--json", default="", metavar="FILE", help="write all numbers there")
     sub.add_argument("--out", default="", metavar="FILE.html", help="write a page with figures there")
 
@@ -159,55 +152,6 @@ def reading(sub: argparse.ArgumentParser) -> None:
 LOGS = """\
 reads without conversion: our run folders; TRL's trainer_state.json and completions; verl's console log and JSON lines;
 W&B offline runs and CSV exports; trackio databases; TensorBoard events; prime-rl's folders; plain CSV and JSON lines"""
-
-METHODS_HELP,
-    )
-    sub.add_argument(
-        "name", nargs="?", default="", help="equations, parameters, when to use it, how it fails, how to run it"
-    )
-    sub = command("pretrain", pretrain, "make the built-in model from nothing (under 30 minutes on 2 cores)")
-    sub.add_argument("out", help="folder for the model")
-    sub.add_argument("--seed", type=at_least(0), default=0)
-    sub.add_argument("--steps", type=at_least(0), default=0, help="training steps; 0 means those of the built-in model")
-    sub.add_argument(
-        "--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="precision of matrix products"
-    )
-    return parser
-
-
-def add_readings(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """`forecast` and `diagnose`: the commands that read anybody's log."""
-    sub = command("forecast", forecast, "where a run stands on the law, what is left, and when it ends", epilog=LOGS)
-    sub.add_argument("path", metavar="PATH", help="a log, or the folder of a run")
-    sub.add_argument(
-        "--until", type=at_least(1), metavar="STEP", help="the step to forecast to; default the planned length"
-    )
-    sub.add_argument(
-        "--share", type=float, default=0.3, help="first part of the log that its own end is forecast from [0.3]"
-    )
-    sub.add_argument(
-        "--reward", default="", metavar="NAME", help="which reward, by our name; default pass@1/train, reward/mean"
-    )
-    reading(sub)
-    sub = command("diagnose", diagnose, "what drove the entropy of a run, and what would move it", epilog=LOGS)
-    sub.add_argument("path", metavar="PATH", help="a log, or the folder of a run")
-    reading(sub)
-
-
-def reading(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--run", default="", metavar="NAME", help="one of several runs in the log")
-    sub.add_argument("--entropy", default="", metavar="NAME", help="which entropy, by our name, e.g. entropy/sampled")
-    sub.add_argument(
-        "--column", action="append", default=[], metavar="NAME=MEANING",
-        help="what a column means, e.g. ent=entropy/exact; may be given several times",
-    )  # fmt: skip
-    sub.add_argument("--json", default="", metavar="FILE", help="write all numbers there")
-    sub.add_argument("--out", default="", metavar="FILE.html", help="write a page with figures there")
-
-
-LOGS = """\
-reads without conversion: a run folder, TRL's trainer_state.json and completions, verl's console log and JSON lines, W&B offline
-runs and CSV exports, trackio databases, TensorBoard events, prime-rl's folders, plain CSV and JSON lines"""
 
 METHODS_HELP = """\
 examples:
@@ -378,6 +322,7 @@ def meanings(columns: list[str]) -> dict[str, str]:
 
 
 def told(found: Any, options: argparse.Namespace) -> int:
+    """Print the page, and write the files that are asked for."""
     from isotherm.report.prognosis import page
 
     width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))

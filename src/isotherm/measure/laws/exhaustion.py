@@ -31,8 +31,7 @@ def exhaustion(step: ArrayLike, entropy: ArrayLike, seed: int = 0) -> Exhaustion
     t, h = columns(step=step, entropy=entropy)
     enough(len(h), FEWEST, "To say when entropy will be used up")
     (t, h), _ = windows(t, h)
-    if np.ptp(h) < 1e-6:
-        raise UserError(f"The entropy stays at {h[0]:.4g} nats, so nothing says when it will be used up.")
+    refuse_constant(h)
     drawn = falls(t - t[0], h, LONGEST * (t[-1] - t[0]), seed)
     falling = float((drawn.start > drawn.floor).mean())
     if falling < FALLING:
@@ -47,6 +46,11 @@ def exhaustion(step: ArrayLike, entropy: ArrayLike, seed: int = 0) -> Exhaustion
         falling=falling,
         done=quantiles(1 - shape(t[-1] - t[0], drawn.tau, drawn.exponent, drawn.power)),
     )
+
+
+def refuse_constant(h: np.ndarray) -> None:
+    if np.ptp(h) < 1e-6:
+        raise UserError(f"The entropy stays at {h[0]:.4g} nats, so nothing says when it will be used up.")
 
 
 def quantiles(draws: np.ndarray, level: float = LEVEL) -> Estimate:

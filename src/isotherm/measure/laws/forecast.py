@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from isotherm.errors import UserError
 from isotherm.measure.laws.decay import falls
-from isotherm.measure.laws.exhaustion import LEVEL, quantiles
+from isotherm.measure.laws.exhaustion import LEVEL, quantiles, refuse_constant
 from isotherm.measure.laws.fit import Law, fitted
 from isotherm.measure.laws.series import FEWEST, Estimate, columns, enough, windows
 
@@ -86,6 +86,7 @@ def course(step: ArrayLike, entropy: ArrayLike, until: float, points: int = 80, 
     enough(len(t), FEWEST, "A course of the entropy")
     cut_at(t, until, 1.0)
     (ts, hs), _ = windows(t, h)
+    refuse_constant(hs)
     drawn = falls(ts - ts[0], hs, LONGEST * (until - ts[0]), seed)
     at = np.linspace(ts[0], until, points)
     each = np.stack([np.maximum(drawn.entropy(x - ts[0]), 0) for x in at])

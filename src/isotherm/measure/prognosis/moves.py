@@ -69,12 +69,16 @@ def of_method(row: Row, log: Log, tools: tuple[str, ...]) -> Move:
 
 def of_temperature(log: Log, tools: tuple[str, ...]) -> Move:
     knob, now = KNOBS[TEMPERATURE], log.settings.get("temperature")
-    keys = {ISOTHERM: "--temperature", "verl": "actor_rollout_ref.rollout.temperature", "TRL": "temperature"}
+    keys = {
+        ISOTHERM: "--temperature T",
+        "verl": "actor_rollout_ref.rollout.temperature=T",
+        "TRL": "GRPOConfig(..., temperature=T)",
+    }
     return Move(
         name=TEMPERATURE,
         direction="raising it raises the entropy that is sampled with",
         why="When the rollouts are to be more varied at once.",
-        fails="It changes the distribution that is sampled, not the weights; what it does to the reward, this log does not tell.",
+        fails="It changes what is sampled, not the weights; what it does to the reward, this log does not tell.",
         paper="",
         published=f"none; a control here moves it between {knob.least:g} and {knob.most:g}",
         settings={tool: keys[tool] for tool in tools},
@@ -107,7 +111,9 @@ def elsewhere(row: Row, tool: str) -> str:
     known = ELSEWHERE.get(row.name)
     text = "" if known is None else known.verl if tool == "verl" else known.trl
     parts = [filled(part, row) for part in text.split(", ") if part and part not in LEFT and not unset(part, row)]
-    return ", ".join(parts)
+    if tool == "TRL":
+        return f"GRPOConfig(..., {', '.join(parts)})" if parts else ""
+    return " ".join(parts)
 
 
 def filled(part: str, row: Row) -> str:

@@ -25,15 +25,15 @@ SHARES = ("update/clip", "update/clip_high", "update/clip_low", "signal/groups",
 def sections(d: Diagnosis) -> Sections:
     found = [
         ("In short", list(in_short(d))),
-        ("What was read", [f"The log: {source(d.source)}.", f"Entropy is {origin(d.entropy)}", *d.notes]),
         ("What drove it", list(drove(d))),
         ("What would move it", list(would(d))),
+        ("What was read", [f"The log: {source(d.source)}.", f"Entropy is {origin(d.entropy)}", *d.notes]),
     ]
     return [(title, said) for title, said in found if said]
 
 
 def in_short(d: Diagnosis) -> Iterator[str]:
-    yield went(d.entropy_ends, d.step)
+    yield went(d.entropy.name, d.entropy_ends, d.step)
     clear = [x for x in d.drivers if x.relation and x.relation.low * x.relation.high > 0]
     if clear:
         first = max(clear, key=lambda x: abs(x.relation.value) if x.relation else 0.0)
@@ -56,7 +56,7 @@ def drove(d: Diagnosis) -> Iterator[str]:
     elif any(x.relation for x in d.drivers):
         yield NO_CAUSE
     if any(x.stretches < LEAST for x in d.drivers):
-        yield f"The relation of a driver to the pace of the fall needs {LEAST * FEWEST} steps with both; there are fewer."
+        yield f"What a driver has to do with the pace of the fall needs {LEAST * FEWEST} steps; there are fewer."
 
 
 def parted(kind: str, sums: dict[str, float]) -> str:

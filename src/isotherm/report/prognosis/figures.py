@@ -43,7 +43,7 @@ def of_prognosis(p: Prognosis) -> list[Drawing]:
 def of_diagnosis(d: Diagnosis) -> list[Drawing]:
     text = "Faint: the values. Strong: their running mean."
     found = [Drawing("Entropy", "nats per token", text, lambda axes: series(axes, d.step, d.entropy.values, SEEN))]
-    return found + [driver(x, d.step, d.series[x.name]) for x in d.drivers]
+    return found + [driver(x, d.step, d.series[x.name]) for x in d.drivers if x.ends.least < x.ends.most]
 
 
 def driver(x: Driver, step: np.ndarray, values: np.ndarray) -> Drawing:
@@ -56,7 +56,7 @@ def driver(x: Driver, step: np.ndarray, values: np.ndarray) -> Drawing:
 def entropy_caption(p: Prognosis) -> str:
     told = "Blue: the log, faint its values, strong their running mean."
     if p.course:
-        ahead = "; right of the dotted line it is a forecast" if p.until.step else ""
+        ahead = "; right of the dashed line it is a forecast" if p.until.step else ""
         told += f" Orange: the fall fitted to it, with its 90 % band{ahead}."
     if p.exhaustion:
         told += " Ring: where 90 % of the fall is done, with its 90 % interval."
@@ -121,7 +121,7 @@ def plane(axes, p: Prognosis) -> None:
     assert p.reward is not None
     keep = np.isfinite(p.reward.values)
     h, r = p.entropy.values[keep], p.reward.values[keep]
-    axes.plot(*thin(h, r, MOST), ".", color=SEEN, markersize=3, alpha=0.4, markeredgewidth=0)
+    axes.plot(*thin(h, r, MOST), ".", color=SEEN, markersize=4, alpha=0.55, markeredgewidth=0)
     line = np.linspace(0, h.max(), 100)
     axes.plot(line, p.law.at(line), color=LAW, linewidth=1.4)
     c = p.law.ceiling
@@ -133,7 +133,7 @@ def plane(axes, p: Prognosis) -> None:
 def now(axes, p: Prognosis) -> None:
     """A line at the last step of the log, where something lies behind it."""
     if p.until.step:
-        axes.axvline(p.step[-1], color=INK, linewidth=0.7, linestyle=":")
+        axes.axvline(p.step[-1], color=INK, linewidth=0.8, linestyle=(0, (3, 3)))
 
 
 def across(axes, words: str) -> None:

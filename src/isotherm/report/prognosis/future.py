@@ -15,30 +15,34 @@ def sections(p: Prognosis) -> Sections:
     """Titles, and the sentences under each."""
     found = [
         ("In short", list(in_short(p))),
-        ("What was read", list(what_was_read(p))),
         ("Where the run stands", list(stands(p))),
         ("What is left, and when it ends", list(ends(p))),
         ("How far to trust this", [*trust(p), *p.cautions]),
         ("What can be done", list(done(p))),
+        ("What was read", list(what_was_read(p))),
     ]
     return [(title, said) for title, said in found if said]
 
 
 def in_short(p: Prognosis) -> Iterator[str]:
-    yield went(p.entropy_ends, p.step)
+    yield went(p.entropy.name, p.entropy_ends, p.step)
     if p.reward_ends:
         yield f"The reward went from {near(p.reward_ends.start)} to {near(p.reward_ends.now)}."
     if p.exhaustion:
-        yield used_up(p)
+        yield f"{tenths(p.exhaustion.done.value)} of its fall is done, if it goes on as so far."
+    if p.law and p.law.a > 0 and p.reward_ends:
+        left = max(0.0, p.law.ceiling.value - p.reward_ends.now)
+        yield f"On the fitted law the entropy that is left could buy at most {near(left)} of reward."
     if p.forecast and p.reward_ends:
         f, now = p.forecast, p.reward_ends.now
-        gain = f.end_to_end.value - now
+        gain = near(f.end_to_end.value - now).removeprefix("-")
+        side = "above" if f.end_to_end.value >= now else "below"
         yield (
             f"If nothing is changed, the reward at step {step(f.until)} is expected at {estimate(f.end_to_end)} "
-            f"(90 % interval), {near(abs(gain))} {'above' if gain >= 0 else 'below'} the {near(now)} of now."
+            f"(90 % interval), {gain} {side} the {near(now)} of now."
         )
-    if not p.exhaustion and not p.forecast:
-        yield "The log does not carry a forecast; why not stands below."
+    if not p.forecast:
+        yield f"No forecast of the reward: {p.refusals.get('law') or p.refusals['forecast']}"
 
 
 def used_up(p: Prognosis) -> str:
@@ -54,7 +58,7 @@ def what_was_read(p: Prognosis) -> Iterator[str]:
     steps = f"{len(p.step):,} steps with an entropy, {step(p.step[0])} to {step(p.step[-1])}"
     yield f"The log: {source(p.source)}; {steps}."
     yield f"Entropy is {origin(p.entropy)}"
-    yield f"Reward is {origin(p.reward)}" if p.reward else "There is no reward in it."
+    yield f"The reward is {origin(p.reward)}" if p.reward else "There is no reward in it."
     yield from p.notes
 
 
@@ -72,8 +76,8 @@ def stands(p: Prognosis) -> Iterator[str]:
     if p.law:
         a, b = p.law.standard_errors
         yield (
-            f"The law R = -a e^H + b (arXiv 2505.22617) fits with a = {near(p.law.a)} and b = {near(p.law.b)} (standard "
-            f"errors {near(a)} and {near(b)}); its residuals have a root mean square of {near(p.law.rmse)}, and R2 is "
+            f"The law R = -a e^H + b (arXiv 2505.22617) fits with a = {near(p.law.a)} and b = {near(p.law.b)}, "
+            f"standard errors {near(a)} and {near(b)}; the root mean square of its residuals is {near(p.law.rmse)}, and R2 is "
             f"{p.law.r2:.2f}."
         )
     yield from refused(p, "exhaustion", "law")
@@ -97,6 +101,10 @@ def ends(p: Prognosis) -> Iterator[str]:
 
 def ceiling(law: Law, now: float) -> str:
     left = law.ceiling.value - now
+    if law.a <= 0:
+        return (
+            "a is not above 0: in this log the reward did not rise as entropy fell, so the law says of no reward left."
+        )
     lead = f"On the law the reward at H = 0, the ceiling, is {estimate(law.ceiling)} (95 % interval)"
     if left <= 0:
         return f"{lead}, not above the reward of now: on this curve none is left to be bought with entropy."
@@ -146,8 +154,8 @@ def judged(found: list[Rival]) -> str:
     told = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds if names)
     lead = "The law is not the best form for this log. " if better else ""
     return (
-        f"{lead}On later rows predicted from earlier ones (error of the law: {near(found[0].held_out)}), other forms are "
-        f"{told}."
+        f"{lead}On later rows predicted from earlier ones (error of the law: {near(found[0].held_out)}), other forms "
+        f"are {told}."
     )
 
 

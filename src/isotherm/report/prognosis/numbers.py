@@ -12,7 +12,9 @@ from isotherm.report.text import number
 
 
 def near(x: float) -> str:
-    """Two or three digits, as a reader needs them; never -0."""
+    """Two or three digits, as a reader needs them; never -0, never a row of digits."""
+    if abs(x) >= 1e9:
+        return f"{x:.3g}"
     return number(0.0 if abs(x) < 1e-12 else x)
 
 
@@ -43,17 +45,17 @@ def over(ends: Ends) -> str:
     return f"mean of the last {ends.last} {of}" if ends.last > 1 else f"the last {of}"
 
 
-def went(ends: Ends, steps: np.ndarray) -> str:
+def went(name: str, ends: Ends, steps: np.ndarray) -> str:
     """The fall in one sentence."""
-    kept = f"; {share(ends.now / ends.start)} of it is left" if ends.start > 0 else ""
+    kept = f"; {share(ends.now / ends.start)} of it is left" if 0 < ends.now <= ends.start else ""
     span = f"over steps {step(steps[0])} to {step(steps[-1])}"
-    return f"Entropy went from {near(ends.start)} to {near(ends.now)} nats per token {span}{kept}."
+    return f"Entropy ({name}) went from {near(ends.start)} to {near(ends.now)} nats per token {span}{kept}."
 
 
 def origin(series: Chosen) -> str:
     """What a series is, and what it is called in the log."""
     called = f', "{series.key}" in the log' if series.key != series.name else ""
-    note = f" The tool's own words: {series.note}." if series.note else ""
+    note = f" Here: {series.note}." if series.note else ""
     rest = f" Also there, and not mixed in: {', '.join(series.others[:6])}." if series.others else ""
     return f"{series.name}{called}: {series.definition}{note}{rest}"
 

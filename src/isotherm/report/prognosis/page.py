@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import textwrap
 from importlib import resources
 from pathlib import Path
@@ -64,7 +65,7 @@ def page(found: Prognosis | Diagnosis) -> str:
     )
     (first, lead), *rest = sections(found)
     style = resources.files("isotherm.report").joinpath("style.css").read_text(encoding="utf-8")
-    title = escape(f"{kind}: {found.source.file.name}")
+    title = escape(f"{kind}: {'/'.join(found.source.file.resolve().parts[-2:])}")
     body = "".join([
         f"<header><p>Isotherm</p><h1>{title}</h1><p>{escape(found.source.file)}</p></header>",
         f'<section class="prose"><h2>{first}</h2>{paragraphs(lead)}</section>',
@@ -80,7 +81,12 @@ def page(found: Prognosis | Diagnosis) -> str:
 
 
 def paragraphs(said: list[str]) -> str:
-    return "".join(f"<{tag}>{escape(x)}</{tag}>" for x in said for tag in ["pre" if isinstance(x, Setting) else "p"])
+    return "".join(f"<pre>{escape(x)}</pre>" if isinstance(x, Setting) else f"<p>{marked(x)}</p>" for x in said)
+
+
+def marked(sentence: str) -> str:
+    """Escaped, with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence))
 
 
 def as_json(found: Prognosis | Diagnosis) -> dict[str, Any]:
