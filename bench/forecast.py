@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from logs import table, write_csv, write_lines
 
 RUN = """

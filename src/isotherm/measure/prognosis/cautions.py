@@ -23,7 +23,7 @@ def cautions(log: Log, t: np.ndarray, h: Chosen, fall: Exhaustion | None, law: L
         *of_meaning(h),
         *of_method(log),
         *of_schedule(log),
-        *of_fall(fall, t),
+        *of_fall(fall, law, t),
         *of_law(law),
     )
 
@@ -67,7 +67,9 @@ def of_schedule(log: Log) -> Iterator[str]:
         )
 
 
-def of_fall(fall: Exhaustion | None, t: np.ndarray) -> Iterator[str]:
+def of_fall(fall: Exhaustion | None, law: Law | None, t: np.ndarray) -> Iterator[str]:
+    if fall is None and law is not None:
+        yield "Entropy is not seen to fall, and a forecast supposes the shape of a fall: do not rely on one."
     if fall and fall.step.high - fall.step.low < NARROW * (fall.step.value - float(t[0])):
         yield "The step at which entropy is used up is known to about 1 % at best, where the curves of the fit lie."
 

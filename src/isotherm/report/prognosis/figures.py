@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isotherm.measure.prognosis.diagnosis import Diagnosis
 from isotherm.measure.prognosis.drivers import Driver
 from isotherm.measure.prognosis.prognosis import Prognosis
 from isotherm.report.figures import INK, colour, decimate, element, running_mean, span, thin
 from isotherm.report.prognosis.numbers import signed
+
+if TYPE_CHECKING:
+    from isotherm.measure.prognosis.diagnosis import Diagnosis
 
 MOST = 500
 SEEN, LAW, AHEAD = colour(0), colour(1), colour(2)

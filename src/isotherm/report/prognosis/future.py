@@ -77,8 +77,8 @@ def stands(p: Prognosis) -> Iterator[str]:
         a, b = p.law.standard_errors
         yield (
             f"The law R = -a e^H + b (arXiv 2505.22617) fits with a = {near(p.law.a)} and b = {near(p.law.b)}, "
-            f"standard errors {near(a)} and {near(b)}; the root mean square of its residuals is {near(p.law.rmse)}, and R2 is "
-            f"{p.law.r2:.2f}."
+            f"standard errors {near(a)} and {near(b)}; its residuals have a root mean square of "
+            f"{near(p.law.rmse)}, and R2 is {p.law.r2:.2f}."
         )
     yield from refused(p, "exhaustion", "law")
 
@@ -103,7 +103,7 @@ def ceiling(law: Law, now: float) -> str:
     left = law.ceiling.value - now
     if law.a <= 0:
         return (
-            "a is not above 0: in this log the reward did not rise as entropy fell, so the law says of no reward left."
+            "a is not above 0: in this log the reward did not rise as entropy fell, so the law has no ceiling to name."
         )
     lead = f"On the law the reward at H = 0, the ceiling, is {estimate(law.ceiling)} (95 % interval)"
     if left <= 0:

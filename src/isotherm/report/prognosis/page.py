@@ -8,24 +8,30 @@ import re
 import textwrap
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isotherm.errors import UserError
 from isotherm.files import json_bytes, write_whole
-from isotherm.measure.prognosis.diagnosis import Diagnosis
 from isotherm.measure.prognosis.prognosis import Prognosis
-from isotherm.report.prognosis import drove, figures, future
+from isotherm.report.prognosis import figures, future
 from isotherm.report.prognosis.numbers import Sections, Setting
 from isotherm.report.text import clean, escape
+
+if TYPE_CHECKING:
+    from isotherm.measure.prognosis.diagnosis import Diagnosis
 
 WIDTH = 100
 LEFT_OUT = ("noise", "series", "values", "course")  # arrays, which the log has already
 
 
 def sections(found: Prognosis | Diagnosis) -> Sections:
-    return future.sections(found) if isinstance(found, Prognosis) else drove.sections(found)
+    if isinstance(found, Prognosis):
+        return future.sections(found)
+    from isotherm.report.prognosis import drove  # the table of methods needs torch, and a forecast does not
+
+    return drove.sections(found)
 
 
 def text(found: Prognosis | Diagnosis, width: int = WIDTH) -> str:
