@@ -89,5 +89,6 @@ def diagnose(
     """What went along with the fall of entropy in anybody's log, and which settings or methods would move it."""
     from isotherm.measure.logs import read
     from isotherm.measure.prognosis.diagnosis import diagnosis
+    from isotherm.report.prognosis.measured import measured
 
-    return diagnosis(read(path, run, columns), entropy)
+    return measured(diagnosis(read(path, run, columns), entropy))

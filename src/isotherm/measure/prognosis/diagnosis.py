@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -27,11 +27,13 @@ class Diagnosis:
     fall: Exhaustion | None
     drivers: list[Driver]
     series: dict[str, np.ndarray]  # of the drivers, at these steps
-    parts: dict[str, dict[str, float]]  # by sign and quadrant, runs of our own only
+    parts: dict[str, dict[str, float]]  # predicted change by sign and quadrant, runs of our own only
     moves: list[Move]
     missing: list[str]  # methods that the log's tool has no setting for
     refusals: dict[str, str]
     notes: tuple[str, ...]
+    measured: dict[str, dict[str, float]] = field(default_factory=dict)  # as parts, but measured
+    measured_steps: int = 0
 
 
 def diagnosis(log: Log, entropy: str = "", seed: int = 0) -> Diagnosis:

@@ -47,9 +47,12 @@ def in_short(d: Diagnosis) -> Iterator[str]:
 
 
 def drove(d: Diagnosis) -> Iterator[str]:
-    yield from (parted(kind, sums) for kind, sums in d.parts.items())
+    yield from (parted(kind, sums, "predicted", "over the run") for kind, sums in d.parts.items())
     if d.parts:
         yield "These are pushes at the tokens' own states, to first order, and right up to one factor per run."
+    several = "s" if d.measured_steps != 1 else ""
+    where = f"in {d.measured_steps} step{several} with measured updates"
+    yield from (parted(kind, sums, "measured", where) for kind, sums in d.measured.items())
     yield from (driver(x) for x in d.drivers)
     if not d.drivers:
         yield LACKING
@@ -59,18 +62,18 @@ def drove(d: Diagnosis) -> Iterator[str]:
         yield f"What a driver has to do with the pace of the fall needs {LEAST * FEWEST} steps; there are fewer."
 
 
-def parted(kind: str, sums: dict[str, float]) -> str:
-    """Shares of the predicted change by sign or quadrant; the factor that is not known falls out."""
+def parted(kind: str, sums: dict[str, float], how: str, where: str) -> str:
+    """Shares of the change by sign or quadrant; the factor that is not known in a prediction falls out."""
     words = {"sign": "the sign of the advantage", "quadrant": "quadrant (arXiv 2510.10150)"}[kind]
     total, size = sum(sums.values()), sum(map(abs, sums.values()))
+    if not size:
+        return f"By {words}, the {how} change of entropy {where} is 0."
     ranked = sorted(sums.items(), key=lambda item: item[1])
     told = ", ".join(f"{name} {100 * x / size:+.0f} %" for name, x in ranked if x)
     one = all(x <= 0 for x in sums.values()) or all(x >= 0 for x in sums.values())
     way = f"{share(abs(total) / size)} {'downwards' if total < 0 else 'upwards'}"
     balance = "" if one else f", on balance {way}"
-    return (
-        f"By {words}, the predicted change of entropy, summed over the run, is {told} of all that was pushed{balance}."
-    )
+    return f"By {words}, the {how} change of entropy {where} is {told} of all that was pushed{balance}."
 
 
 def driver(x: Driver) -> str:
@@ -101,7 +104,10 @@ def would(d: Diagnosis) -> Iterator[str]:
         yield f"No setting{of} is known that gives {', '.join(d.missing)}; `isotherm methods NAME` has the equations."
     if tool:
         yield f"Settings are those of {tool}; what is not named stays as it is."
-    elif d.source.tool != ISOTHERM:
+    elif d.source.tool == ISOTHERM:
+        yield "The entropy is held on a line by the method's knob, or by the temperature, with --hold-entropy:"
+        yield Setting(f"--hold-entropy {d.entropy_ends.now:.2g}")
+    else:
         yield f"Settings are those of {' and '.join(VERSIONS.values())}; those of the log's tool are not known here."
 
 

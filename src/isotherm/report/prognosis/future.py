@@ -42,7 +42,7 @@ def in_short(p: Prognosis) -> Iterator[str]:
             f"(90 % interval), {gain} {side} the {near(now)} of now."
         )
     if not p.forecast:
-        yield f"No forecast of the reward: {p.refusals.get('law') or p.refusals['forecast']}"
+        yield f"No forecast of the reward: {p.refusals['law']}" if not p.law else p.refusals["forecast"]
 
 
 def used_up(p: Prognosis) -> str:
@@ -135,10 +135,10 @@ def refused(p: Prognosis, *parts: str) -> Iterator[str]:
 
 
 def hindcast(f: Forecast, observed: float, seen: float) -> str:
-    held = f.end_to_end.low <= observed <= f.end_to_end.high
-    verdict = (
-        "inside the 90 % interval" if held else "OUTSIDE the 90 % interval, so forecasts deserve little trust here"
-    )
+    past = max(f.end_to_end.low - observed, observed - f.end_to_end.high)
+    verdict = "inside the 90 % interval"
+    if past > 0:
+        verdict = f"{near(past)} outside the 90 % interval, as a tenth of such checks are by chance alone"
     return (
         f"Checked on this log itself: from its first {share(seen)} (to step {step(f.cut)}) the reward at step "
         f"{step(f.until)} was forecast at {estimate(f.end_to_end)}, and {near(observed)} was seen, {verdict}."
