@@ -29,7 +29,7 @@ def in_short(p: Prognosis) -> Iterator[str]:
     if p.reward_ends:
         yield f"The reward went from {near(p.reward_ends.start)} to {near(p.reward_ends.now)}."
     if p.exhaustion:
-        yield f"{tenths(p.exhaustion.done.value)} of its fall is done, if it goes on as so far."
+        yield f"{tenths(p.exhaustion.done.value)} of the fall of entropy is done, if it goes on as so far."
     if p.law and p.law.a > 0 and p.reward_ends:
         left = max(0.0, p.law.ceiling.value - p.reward_ends.now)
         yield f"On the fitted law the entropy that is left could buy at most {near(left)} of reward."

@@ -47,13 +47,18 @@ def line(sentence: str, width: int) -> str:
     if isinstance(sentence, Setting):
         return f"      {one_line(sentence)}"
     return textwrap.fill(
-        one_line(sentence),
+        kept_together(one_line(sentence)),
         width,
         initial_indent="  ",
         subsequent_indent="    ",
         break_on_hyphens=False,
         break_long_words=False,
     )
+
+
+def kept_together(sentence: str) -> str:
+    """A number and its per cent in one line."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def one_line(sentence: str) -> str:
@@ -92,7 +97,7 @@ def paragraphs(said: list[str]) -> str:
 
 def marked(sentence: str) -> str:
     """Escaped, with what stands between backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence))
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(kept_together(sentence)))
 
 
 def as_json(found: Prognosis | Diagnosis) -> dict[str, Any]:
