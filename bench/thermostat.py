@@ -20,8 +20,8 @@ from scipy.stats import t as student
 
 import isotherm
 from isotherm.files import json_bytes, write_whole
+from isotherm.measure.curves import tracking
 from isotherm.objective.knobs import KNOBS, at_bound
-from isotherm.objective.thermostat import tracking
 
 # knob: (method on the line, knob to hold by, line, the same method with its published constant)
 ARMS = {

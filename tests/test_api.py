@@ -169,7 +169,8 @@ def test_the_result_does_not_depend_on_the_callers_settings(config, run, tmp_pat
 
 
 def test_every_public_name_is_there():
-    assert sorted(isotherm.__all__) == ["Config", "Run", "UserError", "add_method", "load_run", "reads", "train"]
+    names = ["Config", "Run", "UserError", "add_method", "diagnose", "forecast", "load_run", "reads", "train"]
+    assert sorted(isotherm.__all__) == names
     assert all(hasattr(isotherm, name) for name in isotherm.__all__)
     with pytest.raises(AttributeError):
         isotherm.nothing  # noqa: B018

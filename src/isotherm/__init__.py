@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isotherm.api import train
+    from isotherm.api import diagnose, forecast, train
     from isotherm.errors import UserError
     from isotherm.objective.added import add_method
     from isotherm.objective.factors import reads
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from isotherm.update.config import Config
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Run", "UserError", "add_method", "load_run", "reads", "train"]
+__all__ = ["Config", "Run", "UserError", "add_method", "diagnose", "forecast", "load_run", "reads", "train"]
 
 # Idle OpenMP threads that spin stop everybody else when cores are oversubscribed. Read once, when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 PLACES = {
     "train": "isotherm.api",
+    "forecast": "isotherm.api",
+    "diagnose": "isotherm.api",
     "Config": "isotherm.update.config",
     "Run": "isotherm.runs",
     "load_run": "isotherm.runs",

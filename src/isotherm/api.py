@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isotherm.files import full_disk
 from isotherm.report.live import Live
 from isotherm.report.sinks import open_sinks
 from isotherm.runs import Run, load_run
 from isotherm.update.config import Config, as_dict, override
+
+if TYPE_CHECKING:
+    from isotherm.measure.prognosis.diagnosis import Diagnosis
+    from isotherm.measure.prognosis.prognosis import Prognosis
 
 
 def train(config: Config | None = None, *, quiet: bool = False, **overrides: Any) -> Run:
@@ -55,3 +60,35 @@ def folder_of(config: Config) -> Path:
     """The run's folder: `out`, or one named after the method and the seed."""
     name = re.sub(r"[^A-Za-z0-9.]+", "-", config.method).strip("-")
     return Path(config.out or f"runs/{name}-seed{config.seed}")
+
+
+def forecast(
+    path: str | Path,
+    *,
+    until: float | None = None,
+    share: float = 0.3,
+    run: str = "",
+    entropy: str = "",
+    reward: str = "",
+    columns: Mapping[str, str] | None = None,
+) -> Prognosis:
+    """Where the run of anybody's log stands on the law, what is left of it, and where it ends.
+
+    `until` is the step to forecast to, `share` the first part of the log that its own end is forecast from as a check,
+    `run` one of several in the log, `entropy` and `reward` series by our names, `columns` what unknown columns mean.
+    """
+    from isotherm.measure.logs import read
+    from isotherm.measure.prognosis.prognosis import prognosis
+
+    return prognosis(read(path, run, columns), until, share, entropy, reward)
+
+
+def diagnose(
+    path: str | Path, *, run: str = "", entropy: str = "", columns: Mapping[str, str] | None = None
+) -> Diagnosis:
+    """What went along with the fall of entropy in anybody's log, and which settings or methods would move it."""
+    from isotherm.measure.logs import read
+    from isotherm.measure.prognosis.diagnosis import diagnosis
+    from isotherm.report.prognosis.measured import measured
+
+    return measured(diagnosis(read(path, run, columns), entropy))

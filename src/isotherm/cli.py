@@ -22,6 +22,8 @@ examples:
   isotherm train recipes/grpo.py --lr 1e-4 --dry-run   a recipe with one setting changed, only shown
   isotherm report runs/*                               compare runs on one page
   isotherm inspect RUN --step 40                       the responses of a step, token by token
+  isotherm forecast LOG                                where anybody's run stands, what is left, when it ends
+  isotherm diagnose LOG                                what drove its entropy, and what would move it
 """
 
 
@@ -109,6 +111,7 @@ def build_parser() -> Parser:
     sub.add_argument("--step", type=at_least(0), help="a step whose responses are stored; default the last")
     sub.add_argument("--out", default="", help="the page; default microscope.html in the run, or here for a dump")
     sub.add_argument("--model", default="", help="a folder with the tokenizer; a run knows its own")
+    add_readings(command)
     command("metrics", metrics, "list every metric with its unit, reduction and definition")
     sub = command(
         "methods",
@@ -128,6 +131,33 @@ def build_parser() -> Parser:
     )
     return parser
 
+
+def add_readings(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """`forecast` and `diagnose`: the commands that read anybody's log."""
+    sub = command("forecast", forecast, "where a run stands on the law, what is left, and when it ends", epilog=LOGS)
+    add = sub.add_argument
+    add("path", metavar="PATH", help="a log, or the folder of a run")
+    add("--until", type=at_least(1), metavar="STEP", help="the step to forecast to; default the planned length")
+    add("--share", type=float, default=0.3, help="first part of the log that its own end is forecast from [0.3]")
+    add("--reward", default="", metavar="NAME", help="which reward, by our name; default pass@1/train, reward/mean")
+    reading(sub)
+    sub = command("diagnose", diagnose, "what drove the entropy of a run, and what would move it", epilog=LOGS)
+    sub.add_argument("path", metavar="PATH", help="a log, or the folder of a run")
+    reading(sub)
+
+
+def reading(sub: argparse.ArgumentParser) -> None:
+    column = "what a column means, e.g. ent=entropy/exact; may be given several times"
+    sub.add_argument("--run", default="", metavar="NAME", help="one of several runs in the log")
+    sub.add_argument("--entropy", default="", metavar="NAME", help="which entropy, by our name, e.g. entropy/sampled")
+    sub.add_argument("--column", action="append", default=[], metavar="NAME=MEANING", help=column)
+    sub.add_argument("--json", default="", metavar="FILE", help="write all numbers there")
+    sub.add_argument("--out", default="", metavar="FILE.html", help="write a page with figures there")
+
+
+LOGS = """\
+reads without conversion: our run folders; TRL's trainer_state.json and completions; verl's console log and JSON lines;
+W&B offline runs and CSV exports; trackio databases; TensorBoard events; prime-rl's folders; plain CSV and JSON lines"""
 
 METHODS_HELP = """\
 examples:
@@ -286,6 +316,39 @@ def inspect(options: argparse.Namespace) -> int:
     from isotherm.report.inspect import inspect
 
     print(inspect(options.run, options.step, options.out, options.model))
+    return 0
+
+
+def forecast(options: argparse.Namespace) -> int:
+    from isotherm import api
+
+    given = {name: getattr(options, name) for name in ("until", "share", "run", "entropy", "reward")}
+    return told(api.forecast(options.path, columns=meanings(options.column), **given), options)
+
+
+def diagnose(options: argparse.Namespace) -> int:
+    from isotherm import api
+
+    found = api.diagnose(options.path, run=options.run, entropy=options.entropy, columns=meanings(options.column))
+    return told(found, options)
+
+
+def meanings(columns: list[str]) -> dict[str, str]:
+    """NAME=MEANING; the name of a column may hold = itself, a meaning does not."""
+    for text in columns:
+        if not all(text.rpartition("=")):
+            raise UserError(f"--column {text!r} is not of the form NAME=MEANING, e.g. ent=entropy/exact.")
+    return {name: meaning for name, _, meaning in (text.rpartition("=") for text in columns)}
+
+
+def told(found: Any, options: argparse.Namespace) -> int:
+    """Print the page, and write the files that are asked for."""
+    from isotherm.report.prognosis import page
+
+    width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
+    print(page.text(found, width))
+    for path in page.write(found, options.json, options.out):
+        print(f"Written: {path}")
     return 0
 
 

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from isotherm.measure.curves import tracking
 from isotherm.objective.knobs import KNOBS, TEMPERATURE, at_bound
 from isotherm.objective.lines import line
 from isotherm.objective.method import Measured
-from isotherm.objective.thermostat import Thermostat, correct, tracking
+from isotherm.objective.thermostat import Thermostat, correct
 
 STEPS = 125
 

@@ -117,6 +117,6 @@ def test_a_held_run_says_how_well_the_line_was_kept(tmp_path):
         r |= {"entropy/exact": 0.33, "hold/line": 0.3, "hold/error": 0.03}
         r["knob/par.pos"] = 0.0 if number <= 5 else 0.5
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    text = describe_run(load_run(folder), "par")
+    text = describe_run(load_run(folder), "par").replace("\u00a0", " ")
     assert "The mean of 10 steps was 10.0 % off the line on average and 10.0 % at most" in text
     assert "par.pos was inside its bounds in 75.0 % of the steps" in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -27,3 +29,10 @@ def area(steps: np.ndarray, values: np.ndarray) -> float:
     """Area under the curve by trapezoids between the values that are there, in units of the metric times steps."""
     known = np.isfinite(values)
     return float(np.trapezoid(values[known], steps[known])) if known.any() else np.nan
+
+
+def tracking(entropy: Sequence[float], line: Sequence[float], window: int = 10) -> np.ndarray:
+    """|mean of H - line over each window| / mean of line over it."""
+    kernel = np.ones(window) / window
+    h, aim = (np.convolve(np.asarray(x, float), kernel, "valid") for x in (entropy, line))
+    return np.abs(h - aim) / aim

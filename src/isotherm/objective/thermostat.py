@@ -8,7 +8,6 @@ feedback). x is that of the value in force, so nothing winds up while a knob is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,10 +121,3 @@ def correct(mean: np.ndarray, cov: np.ndarray, h: float, noise: float) -> tuple[
     """The filter after H was measured as h, with this standard error."""
     gain = cov[:, 0] / (cov[0, 0] + noise**2)
     return mean + gain * (h - mean[0]), cov - np.outer(gain, cov[0])
-
-
-def tracking(entropy: Sequence[float], line: Sequence[float], window: int = 10) -> np.ndarray:
-    """|mean of H - line over each window| / mean of line over it."""
-    kernel = np.ones(window) / window
-    h, aim = (np.convolve(np.asarray(x, float), kernel, "valid") for x in (entropy, line))
-    return np.abs(h - aim) / aim

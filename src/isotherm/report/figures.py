@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,13 +33,8 @@ def colour(run: int) -> str:
 
 def draw(panel: Panel, runs: list[Run], name: str) -> str:
     """The panel as an SVG element; `name` keeps its ids apart from those of other figures of the page."""
-    import matplotlib
-    from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(3.7, 2.3))
-        axes = figure.subplots()
-        figure.subplots_adjust(0.125, 0.165, 0.96, 0.965)
+    def curves(axes) -> None:
         plot = plot_against if panel.against != "step" else plot_steps
         for i, run in enumerate(runs):
             if panel.lines:
@@ -45,9 +42,23 @@ def draw(panel: Panel, runs: list[Run], name: str) -> str:
             else:
                 plot(axes, panel, run, colour(i), thinner(len(runs)))
         finish(axes, panel)
+
+    return element(curves, name, f"{panel.title}, {panel.unit}")
+
+
+def element(plot: Callable[[Any], None], name: str, label: str) -> str:
+    """What `plot` draws on its axes as an SVG element."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(3.7, 2.3))
+        axes = figure.subplots()
+        figure.subplots_adjust(0.125, 0.165, 0.96, 0.965)
+        plot(axes)
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True)
-    return inline(out.getvalue(), name, f"{panel.title}, {panel.unit}")
+    return inline(out.getvalue(), name, html.escape(label, quote=True))
 
 
 def thinner(runs: int) -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isotherm.measure.curves import tracking
 from isotherm.objective.knobs import KNOBS, at_bound
-from isotherm.objective.thermostat import tracking
 from isotherm.report.tables import split_settings
 from isotherm.report.text import labels, number, percent, points
 from isotherm.runs import Run

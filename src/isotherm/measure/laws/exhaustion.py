@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isotherm.errors import UserError
-from isotherm.measure.laws.decay import falls
+from isotherm.measure.laws.decay import falls, shape
 from isotherm.measure.laws.series import FEWEST, Estimate, columns, enough, windows
 
 LEVEL = 0.9
@@ -23,6 +23,7 @@ class Exhaustion:
     floor: Estimate  # nats per token
     start: Estimate  # nats per token, without noise
     falling: float  # probability that entropy falls
+    done: Estimate  # share of the fall that has happened at the last row, 1 - g(t)
 
 
 def exhaustion(step: ArrayLike, entropy: ArrayLike, seed: int = 0) -> Exhaustion:
@@ -30,8 +31,7 @@ def exhaustion(step: ArrayLike, entropy: ArrayLike, seed: int = 0) -> Exhaustion
     t, h = columns(step=step, entropy=entropy)
     enough(len(h), FEWEST, "To say when entropy will be used up")
     (t, h), _ = windows(t, h)
-    if np.ptp(h) < 1e-6:
-        raise UserError(f"The entropy stays at {h[0]:.4g} nats, so nothing says when it will be used up.")
+    refuse_constant(h)
     drawn = falls(t - t[0], h, LONGEST * (t[-1] - t[0]), seed)
     falling = float((drawn.start > drawn.floor).mean())
     if falling < FALLING:
@@ -44,7 +44,13 @@ def exhaustion(step: ArrayLike, entropy: ArrayLike, seed: int = 0) -> Exhaustion
         floor=quantiles(drawn.floor),
         start=quantiles(drawn.start),
         falling=falling,
+        done=quantiles(1 - shape(t[-1] - t[0], drawn.tau, drawn.exponent, drawn.power)),
     )
+
+
+def refuse_constant(h: np.ndarray) -> None:
+    if np.ptp(h) < 1e-6:
+        raise UserError(f"The entropy stays at {h[0]:.4g} nats, so nothing says when it will be used up.")
 
 
 def quantiles(draws: np.ndarray, level: float = LEVEL) -> Estimate:

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from isotherm.errors import UserError
 from isotherm.measure.laws.decay import falls
-from isotherm.measure.laws.exhaustion import LEVEL, quantiles
+from isotherm.measure.laws.exhaustion import LEVEL, quantiles, refuse_constant
 from isotherm.measure.laws.fit import Law, fitted
 from isotherm.measure.laws.series import FEWEST, Estimate, columns, enough, windows
 
@@ -68,6 +68,30 @@ def forecast(
         until=until,
         over=over,
     )
+
+
+@dataclass(frozen=True)
+class Course:
+    """H(t) without noise at some steps, as the rows say that it falls: median and 90 % interval."""
+
+    step: np.ndarray
+    low: np.ndarray
+    value: np.ndarray
+    high: np.ndarray
+
+
+def course(step: ArrayLike, entropy: ArrayLike, until: float, points: int = 80, seed: int = 0) -> Course:
+    """H(t) = f + (h0 - f) g(t) from the first step to `until`, by the draws that `forecast` makes of it."""
+    t, h = columns(step=step, entropy=entropy)
+    enough(len(t), FEWEST, "A course of the entropy")
+    cut_at(t, until, 1.0)
+    (ts, hs), _ = windows(t, h)
+    refuse_constant(hs)
+    drawn = falls(ts - ts[0], hs, LONGEST * (until - ts[0]), seed)
+    at = np.linspace(ts[0], until, points)
+    each = np.stack([np.maximum(drawn.entropy(x - ts[0]), 0) for x in at])
+    low, value, high = np.quantile(each, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2], axis=1)
+    return Course(at, low, value, high)
 
 
 def cut_at(t: np.ndarray, until: float, share: float) -> float:

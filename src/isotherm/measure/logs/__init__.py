@@ -7,12 +7,16 @@ tool that writes a known format: its names in names.py.
 from __future__ import annotations
 
 import dataclasses
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 from isotherm.errors import UserError
+from isotherm.measure.catalogue import METRICS, describe
 from isotherm.measure.logs import (
     csv_table,
     json_lines,
+    names,
     prime_rl,
     run_folder,
     tensorboard,
@@ -39,12 +43,41 @@ LOOKED_FOR = (
     "a run folder of ours, TRL's trainer_state.json or completions parquet, JSON lines, verl's console log, a W&B "
     "offline run or CSV export, a trackio database, TensorBoard events, prime-rl's token exports, CSV"
 )
+MEANINGS = (
+    *(metric.name for metric in METRICS if metric.name.startswith("entropy/")),
+    "reward/mean", "pass@1/train", "length/mean", "update/clip", "update/grad_norm", "update/lr", "kl/reference",
+)  # fmt: skip
 ASKED = 40  # files that are looked at for what else is there
 
 
-def read(path: str | Path, run: str = "") -> Log:
-    """The log at a path, a file or a folder, recognised by its content; `run` names one of several runs in it."""
-    path = Path(path)
+def read(path: str | Path, run: str = "", columns: Mapping[str, str] | None = None) -> Log:
+    """The log at a path, a file or a folder, recognised by its content; `run` names one of several runs in it.
+
+    `columns` says what unknown columns mean: the log's name -> one of ours.
+    """
+    for key, name in (columns or {}).items():
+        check_meaning(key, name)
+    with names.told(columns or {}):
+        log = recognised(Path(path), run)
+    for key, name in (columns or {}).items():
+        if name not in log.origin or log.origin[name].key != key:
+            here = ", ".join(sorted({origin.key for origin in log.origin.values()})[:12])
+            raise UserError(
+                f"{log.source.file} has no numbers in a column {key!r}, or two are said to be {name}; it has: {here}."
+            )
+    return log
+
+
+def check_meaning(key: str, name: str) -> None:
+    if describe(name) is None or name == "step":
+        near = difflib.get_close_matches(name, MEANINGS, n=3, cutoff=0.3)
+        raise UserError(
+            f"The column {key!r} cannot mean {name!r}; write one of {', '.join(near or MEANINGS)} "
+            "(`isotherm metrics` lists all)."
+        )
+
+
+def recognised(path: Path, run: str) -> Log:
     found = places(path)
     for reader in READERS:
         if mine := [place for place in found if reader.reads(place)]:

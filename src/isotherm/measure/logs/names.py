@@ -8,9 +8,12 @@ sampled tokens; `entropy/importance_weighted` multiplies that by a ratio; where 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import NamedTuple
 
 from isotherm.measure.catalogue import describe
@@ -178,9 +181,23 @@ def tool_of(names: Iterable[str]) -> str:
     return next(matching, UNKNOWN)
 
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
+TOLD: ContextVar[Mapping[str, str]] = ContextVar("TOLD", default=NOTHING)  # the log's name -> ours, as the user says
+
+
+@contextlib.contextmanager
+def told(columns: Mapping[str, str]) -> Iterator[None]:
+    """Within it, what the user says of these columns goes before every row of the table."""
+    token = TOLD.set(dict(columns))
+    try:
+        yield
+    finally:
+        TOLD.reset(token)
+
+
 def wanted(name: str) -> bool:
-    """Whether any tool means by this name something that is read."""
-    return len(name) < 200 and (any(regex.fullmatch(name) for regex, _ in ROWS) or own(name))
+    """Whether any tool, or the user, means by this name something that is read."""
+    return name in TOLD.get() or (len(name) < 200 and (any(regex.fullmatch(name) for regex, _ in ROWS) or own(name)))
 
 
 def own(name: str) -> bool:
@@ -189,7 +206,9 @@ def own(name: str) -> bool:
 
 def found(keys: Iterable[str], tool: str) -> Iterator[tuple[str, str, Name]]:
     """(our name, the log's name, the row) of what a tool means by these names, in the table's order."""
-    keys = list(keys)
+    keys, meant = list(keys), TOLD.get()
+    keys, said = [key for key in keys if key not in meant], [key for key in keys if key in meant]
+    yield from ((meant[key], key, Name(tool, re.escape(key), meant[key], "as --column says")) for key in said)
     if tool == ISOTHERM:
         yield from ((key, key, Name(ISOTHERM, re.escape(key), key)) for key in keys if own(key))
         return
