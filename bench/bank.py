@@ -74,7 +74,7 @@ class Saved:
     metrics: dict[str, np.ndarray] = field(repr=False)
 
 
-def make(settings: dict[str, Any]) -> Saved:
+def make(settings: dict[str, Any], code: dict[str, Any]) -> Saved:
     """Trains in a folder that is deleted afterwards. A run that stops with a sentence keeps its rows and the sentence."""
     import isotherm
 
@@ -87,7 +87,7 @@ def make(settings: dict[str, Any]) -> Saved:
         steps = len(run.metrics["step"])
         metrics = {c: run.metrics.get(c, np.full(steps, np.nan)).astype(np.float32) for c in COLUMNS}
         seconds = round(time.process_time() - begun, 1)
-        return Saved(settings, {"cpu seconds": seconds, "stopped": stopped, **describe()}, metrics)
+        return Saved(settings, {"cpu seconds": seconds, "stopped": stopped, **code}, metrics)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -128,12 +128,12 @@ def missing(runs: list[Saved]) -> list[dict[str, Any]]:
 
 def made(todo: list[dict[str, Any]], jobs: int) -> Iterator[Saved]:
     """Runs as they end, at most `jobs` at a time, each in a process that is kept."""
-    waiting = iter(todo)
+    waiting, code = iter(todo), describe()
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        going: set[Future[Saved]] = {pool.submit(make, s) for s in itertools.islice(waiting, jobs)}
+        going: set[Future[Saved]] = {pool.submit(make, s, code) for s in itertools.islice(waiting, jobs)}
         while going:
             done, going = wait(going, return_when=FIRST_COMPLETED)
-            going |= {pool.submit(make, s) for s in itertools.islice(waiting, len(done))}
+            going |= {pool.submit(make, s, code) for s in itertools.islice(waiting, len(done))}
             for future in done:
                 yield future.result()
 
