@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -126,10 +128,23 @@ def missing(runs: list[Saved]) -> list[dict[str, Any]]:
     return [s for s in grid() if json.dumps(s, sort_keys=True) not in there]
 
 
+def follow(parent: int) -> None:
+    """Ends this process soon after its parent, however that ended: the pool alone would wait for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def made(todo: list[dict[str, Any]], jobs: int) -> Iterator[Saved]:
     """Runs as they end, at most `jobs` at a time, each in a process that is kept."""
     waiting, code = iter(todo), describe()
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=follow, initargs=(os.getpid(),)
+    ) as pool:
         going: set[Future[Saved]] = {pool.submit(make, s, code) for s in itertools.islice(waiting, jobs)}
         while going:
             done, going = wait(going, return_when=FIRST_COMPLETED)
