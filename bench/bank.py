@@ -57,8 +57,8 @@ def grid() -> list[dict[str, Any]]:
     tasks = (("countdown:2", (0, 1)), ("countdown:1", (2, 3)))
     return [
         {"method": m, "lr": lr, "updates": u, "train": task, "seed": s, "signal": signal(m), **FIXED}
-        for task, seeds in tasks
-        for lr, u, m, s in itertools.product((1e-4, 5e-5, 2e-4), (8, 2), METHODS, seeds)
+        for lr, (task, seeds) in itertools.product((1e-4, 5e-5, 2e-4), tasks)
+        for u, m, s in itertools.product((8, 2), METHODS, seeds)
     ]
 
 
@@ -77,7 +77,7 @@ class Saved:
 
 
 def make(settings: dict[str, Any], code: dict[str, Any]) -> Saved:
-    """Trains in a folder that is deleted afterwards. A run that stops with a sentence keeps its rows and the sentence."""
+    """Trains in a folder that is deleted afterwards; a run that stops early keeps its rows and the reason."""
     import isotherm
 
     folder, begun, stopped = Path(tempfile.mkdtemp(prefix="bank-")), time.process_time(), None
