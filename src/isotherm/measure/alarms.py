@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isotherm.measure.roc import Z
-from isotherm.measure.warning import COLLAPSED, NOW, Watched, watched
+from isotherm.measure.warning import COLLAPSED
+from isotherm.measure.watched import NOW, Watched, watched
 
 EXPLODED = 1.5  # times the entropy at the start
 FEWEST = 24  # rows before a flat reward means anything
@@ -35,15 +36,16 @@ def explosion(run: Watched) -> str:
 
 
 def collapse_in_spite(run: Watched) -> str:
-    """Entropy is below half of that of the start although a method touched tokens, or a line is held, in the last 3 rows."""
-    touched, line = run.mean("method/touched", NOW), run.mean("hold/line", NOW)
-    lost = f"it is {100 * run.now / run.start:.0f} % of that of the start"
-    if run.now >= COLLAPSED * run.start:
-        return ""
+    """The last 3 rows are below half of a line that is held, or below half of the start while a method touches tokens.
+
+    A method that only moves a clip bound touches none, and is not seen.
+    """
+    line, touched = run.mean("hold/line", NOW), run.mean("method/touched", NOW)
     if run.now < COLLAPSED * line:
-        return f"Entropy collapses in spite of the thermostat: {lost}, {run.now:.3g} nats where the line is {line:.3g}."
-    if touched > 0:
-        return f"Entropy collapses in spite of the method: {lost}, and {100 * touched:.2g} % of the tokens are touched."
+        return f"Entropy collapses in spite of the thermostat: it is {run.now:.3g} nats, and the line {line:.3g}."
+    if run.now < COLLAPSED * run.start and touched > 0:
+        left, share = run.now / run.start, f"{100 * touched:.2g} % of the tokens"
+        return f"Entropy collapses in spite of the method: {100 * left:.0f} % of it are left, and {share} are touched."
     return ""
 
 
@@ -61,4 +63,5 @@ def no_learning(run: Watched) -> str:
     error = np.sqrt((first.var(ddof=1) + last.var(ddof=1)) / third)
     if first.mean() >= SOLVED or gain + Z * error >= GAIN:
         return ""
-    return f"No learning: the reward went from {first.mean():.3g} to {last.mean():.3g} ({gain:+.3g} +- {Z * error:.2g})."
+    told = f"from {first.mean():.3g} to {last.mean():.3g} ({gain:+.3g} +- {Z * error:.2g})"
+    return f"No learning: from the first to the last third of the steps the mean reward went {told}."

@@ -42,7 +42,7 @@ def difference_interval(
 
 
 def curve(score: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """False-positive and detection rate of `score >= threshold`, for every threshold from above the largest score down."""
+    """False-positive and detection rate of `score >= threshold`, from the threshold above every score down."""
     thresholds = np.concatenate([[np.inf], np.unique(score)[::-1]])
     alarm = score[None, :] >= thresholds[:, None]
     return alarm[:, ~label].mean(1), alarm[:, label].mean(1), thresholds

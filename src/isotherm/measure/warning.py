@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from isotherm.errors import UserError
-from isotherm.measure.laws.series import check, column
+from isotherm.measure.watched import NOW, START, Watched, watched
 
-START = 3  # rows: their mean is the entropy at the start; one row alone has a noise of several per cent
 END = 0.1  # share of the rows, the last ones, whose mean is the entropy at the end
 COLLAPSED = 0.5  # of the entropy at the start
-NOW = 3  # rows, the last ones, whose mean is the entropy now
-SHORT = {"entropy": "entropy/exact", "reward": "reward/mean"}
+SMALLEST = 1e-9  # nats; an entropy of 0 has no logarithm
+WATCHED = ("fall", "pace")
 
 
 def collapsed(entropy: np.ndarray) -> bool:
@@ -29,56 +28,111 @@ def at_the_end(values: np.ndarray) -> float:
     return float(values[-max(1, round(END * len(values))) :].mean())
 
 
+def fallen(run: Watched) -> float:
+    """log(H at the start / H now): the baseline, what a look at the current entropy tells."""
+    return float(np.log(run.start / max(run.now, SMALLEST)))
+
+
+def fall(run: Watched) -> float:
+    """Mean of log(H at the start / H) over the rows after the first 3."""
+    return float(-relative(run)[START:].mean())
+
+
+def pace(run: Watched) -> float:
+    """Fall of log H from end to end of the rows watched, by a straight line through all of them."""
+    h = relative(run)
+    return float(-np.polyfit(np.linspace(0, 1, len(h)), h, 1)[0])
+
+
+def gain(run: Watched) -> float:
+    """Mean reward of the second half of the rows watched minus that of the first."""
+    reward = run.columns["reward/mean"]
+    half = len(reward) // 2
+    return float(reward[half:].mean() - reward[:half].mean())
+
+
+def relative(run: Watched) -> np.ndarray:
+    return np.log(np.maximum(run.entropy, SMALLEST) / run.start)
+
+
+FEATURES: dict[str, Callable[[Watched], float]] = {"fallen": fallen, "fall": fall, "pace": pace, "gain": gain}
+
+
 @dataclass(frozen=True)
-class Watched:
-    """The rows of a run that have an entropy, by the names of `isotherm metrics`; what a row lacks is NaN."""
+class Fit:
+    """A logistic score of standardised features, its threshold, and false-positive and detection rate on other runs."""
 
-    columns: dict[str, np.ndarray]
-
-    @property
-    def entropy(self) -> np.ndarray:
-        return self.columns["entropy/exact"]
-
-    @property
-    def start(self) -> float:
-        """Mean entropy of the first 3 rows."""
-        return float(self.entropy[:START].mean())
-
-    @property
-    def now(self) -> float:
-        """Mean entropy of the last 3 rows."""
-        return float(self.entropy[-NOW:].mean())
-
-    def column(self, name: str) -> np.ndarray:
-        """The finite values of a column; empty where there is none."""
-        values = self.columns.get(name, np.empty(0))
-        return values[np.isfinite(values)]
-
-    def mean(self, name: str, rows: int = 0) -> float:
-        """Mean of the finite values of the last rows (0: of all); NaN where there are none."""
-        values = self.columns.get(name, np.empty(0))[-rows:]
-        values = values[np.isfinite(values)]
-        return float(values.mean()) if len(values) else math.nan
-
-    def first(self, rows: int) -> Watched:
-        """The run as it was after its first rows."""
-        return Watched({name: x[:rows] for name, x in self.columns.items()})
+    share: float  # of the run that is watched
+    features: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+    threshold: float  # of the logit
+    rates: tuple[float, float]
 
 
-def watched(metrics: Mapping[str, ArrayLike]) -> Watched:
-    """Metrics of a run, by their names or by `entropy` and `reward`, as checked arrays; rows without entropy go."""
-    named = {SHORT.get(name, name): column(SHORT.get(name, name), x) for name, x in metrics.items()}
-    if "entropy/exact" not in named:
-        raise UserError(f"A warning needs the entropy, but the metrics are only: {', '.join(named) or 'none'}.")
-    rows = len(named["entropy/exact"])
-    for name, x in named.items():
-        if len(x) != rows:
-            raise UserError(f"The columns must have a value in every row, but entropy has {rows} and {name} {len(x)}.")
-    known = ~np.isnan(named["entropy/exact"])
-    run = Watched({name: x[known] for name, x in named.items()})
-    check("entropy", run.entropy)
-    if len(run.entropy) < START + NOW:
-        raise UserError(f"A warning needs at least {START + NOW} rows with an entropy, but there are {known.sum()}.")
-    if run.start <= 0:
-        raise UserError("The entropy is 0 from the start, so nothing is left of it that could collapse.")
-    return run
+def logit(fit: Fit, features: np.ndarray) -> np.ndarray:
+    """bias + sum_i weight_i (x_i - mean_i) / scale_i, the log odds of a collapse on the bank."""
+    return fit.bias + ((features - np.array(fit.mean)) / np.array(fit.scale)) @ np.array(fit.weights)
+
+
+def rows_at(share: float, rows: int) -> int:
+    """How many of a run's rows its first part has; at least the 6 that anything can be said from."""
+    return max(START + NOW, round(share * rows))
+
+
+@dataclass(frozen=True)
+class Risk:
+    """What the first part of a run says about its end; the rates are those of this threshold on runs never fitted to."""
+
+    score: float  # between 0 and 1: the chance of a collapse among runs like those of the bank
+    threshold: float
+    alarm: bool
+    false_positive_rate: float
+    detection_rate: float
+    sentence: str
+
+
+def collapse_risk(metrics: Mapping[str, ArrayLike], steps: int | None = None) -> Risk:
+    """Whether the entropy will end below half of that of the start, from the first part of the run.
+
+    `metrics` are arrays by their names (`run.metrics`), or as `entropy`, `reward`, `step`; only the entropy is needed.
+    With `steps`, the length of the run, its first 10, 20 or 30 % are looked at, whichever has been reached; without,
+    all rows are taken for the first 20 %. The rates are of one small model on two tasks (docs/warning.md).
+    """
+    run = watched(metrics)
+    fit = next(f for f in FITS if f.share == UNTOLD)
+    if steps is not None:
+        fit, run = reached(run, steps)
+    score = float(logit(fit, np.array([FEATURES[name](run) for name in fit.features])))
+    alarm, chance, threshold = score >= fit.threshold, probability(score), probability(fit.threshold)
+    return Risk(chance, threshold, alarm, *fit.rates, told(run, fit, alarm, chance, threshold))
+
+
+def reached(run: Watched, steps: int) -> tuple[Fit, Watched]:
+    """The fit of the longest first part that has been seen, and the run as it was then."""
+    step = run.columns.get("step", np.arange(1.0, len(run.entropy) + 1))
+    if not 0 < step[-1] <= steps:
+        raise UserError(f"The run has come to step {step[-1]:g}, so its steps cannot be {steps}.")
+    counts = {f: int((step <= max(f.share * steps, step[START + NOW - 1])).sum()) for f in FITS}
+    due = [f for f in FITS if step[-1] >= f.share * steps]
+    if not due:
+        raise UserError(
+            f"The run has come to step {step[-1]:g} of {steps}; the first warning is due after {FITS[0].share * steps:g}."
+        )
+    return due[-1], run.first(counts[due[-1]])
+
+
+def probability(score: float) -> float:
+    return 1 / (1 + math.exp(-max(-700.0, min(700.0, score))))
+
+
+def told(run: Watched, fit: Fit, alarm: bool, chance: float, threshold: float) -> str:
+    says = "is likely to end" if alarm else "is not expected to end"
+    false, found = (f"{100 * rate:.0f} %" for rate in fit.rates)
+    return (
+        f"After the first {100 * fit.share:.0f} % the entropy {says} below half of that of the start (risk {chance:.2f}, "
+        f"alarm from {threshold:.2f}; it is {100 * run.now / run.start:.0f} % of it now). On the bank this alarm finds "
+        f"{found} of the collapses, with {false} false ones among the other runs."
+    )

@@ -1,0 +1,216 @@
+"""The early warning from the committed bank, without training: fit on even seeds, rates on odd ones, ROC curves.
+
+python bench/warning.py                 writes results/warning.json and docs/warning.svg, prints the constants of the package
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bank import BANK, Saved, load
+
+from isotherm.files import write_whole
+from isotherm.measure import roc, warning
+from isotherm.measure.accuracy import interval, mean_over
+from isotherm.measure.alarms import collapse_in_spite, explosion, no_learning
+from isotherm.measure.warning import COLLAPSED, Fit, collapsed, logit
+from isotherm.measure.watched import Watched, watched
+
+ROOT = Path(__file__).parents[1]
+SHARES = (0.1, 0.2, 0.3)
+FALSE_POSITIVES = 0.1  # at most, on the even seeds
+RIDGE = 1.0  # of the standardised weights
+ALARMS = {"explosion": explosion, "collapse in spite": collapse_in_spite, "no learning": no_learning}
+
+
+@dataclass
+class Half:
+    """Runs of the bank, cut where the warning is due."""
+
+    runs: list[Saved]
+    cut: list[Watched]
+    label: np.ndarray
+    already: np.ndarray  # below half when the warning is due
+
+    def where(self, keep: np.ndarray) -> Half:
+        rows = np.flatnonzero(keep)
+        return Half([self.runs[i] for i in rows], [self.cut[i] for i in rows], self.label[keep], self.already[keep])
+
+    def of(self, name: str) -> np.ndarray:
+        return np.array([run.settings[name] for run in self.runs])
+
+    def features(self, names: tuple[str, ...]) -> np.ndarray:
+        return np.array([[warning.FEATURES[name](run) for name in names] for run in self.cut])
+
+
+def whole(run: Saved) -> bool:
+    """Whether the run went to its last step; one that stopped has no end to label."""
+    return len(run.metrics["step"]) == run.settings["steps"]
+
+
+def halves(runs: list[Saved], share: float) -> tuple[Half, Half]:
+    """Even seeds, odd seeds."""
+    runs = [run for run in runs if whole(run)]
+    all_rows = [watched(run.metrics) for run in runs]
+    cut = [rows.first(warning.rows_at(share, len(rows.entropy))) for rows in all_rows]
+    label = np.array([collapsed(rows.entropy) for rows in all_rows])
+    both = Half(runs, cut, label, np.array([rows.now < COLLAPSED * rows.start for rows in cut]))
+    even = both.of("seed") % 2 == 0
+    return both.where(even), both.where(~even)
+
+
+def logistic(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means, scales and weights (bias first) of a logistic regression with a ridge, by Newton's steps."""
+    mean, scale = x.mean(0), x.std(0)
+    z = np.column_stack([np.ones(len(x)), (x - mean) / scale])
+    weights, ridge = np.zeros(z.shape[1]), RIDGE * np.eye(z.shape[1])
+    ridge[0, 0] = 0
+    for _ in range(30):
+        p = 1 / (1 + np.exp(-z @ weights))
+        weights += np.linalg.solve((z.T * (p * (1 - p))) @ z + ridge, z.T @ (y - p) - ridge @ weights)
+    return mean, scale, weights
+
+
+def fitted(half: Half, share: float, names: tuple[str, ...]) -> Fit:
+    """Weights and threshold from one half; the rates are still to be measured."""
+    left = half.where(~half.already)
+    x = left.features(names)
+    mean, scale, weights = logistic(x, left.label.astype(float))
+    parts = [tuple(round(float(v), 4) for v in part) for part in (mean, scale, weights[1:])]
+    fit = Fit(share, names, *parts, bias=round(float(weights[0]), 4), threshold=0.0, rates=(np.nan, np.nan))
+    threshold = roc.threshold_at(logit(fit, x), left.label, FALSE_POSITIVES)
+    return Fit(**{**asdict(fit), "threshold": round(threshold, 4)})
+
+
+def rate(alarm: np.ndarray) -> dict[str, Any]:
+    low, high = interval(mean_over(alarm.astype(float))) if len(alarm) > 1 else (0.0, 1.0)
+    return {"rate": float(alarm.mean()) if len(alarm) else None, "low": low, "high": high, "runs": len(alarm)}
+
+
+def area(score: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+    value = roc.area(score, label)
+    low, high = roc.area_interval(value, int(label.sum()), int((~label).sum()))
+    return {"value": value, "low": low, "high": high}
+
+
+def measured(fit: Fit, even: Half, odd: Half, score: np.ndarray, baseline: np.ndarray) -> dict[str, Any]:
+    """Everything about the odd seeds, by scores that the even seeds chose."""
+    at = roc.threshold_at(even.features(("fallen",))[:, 0], even.label, FALSE_POSITIVES)
+    alarm, plain, label = score >= fit.threshold, baseline >= at, odd.label
+    return {
+        "runs": len(label),
+        "collapsed": int(label.sum()),
+        "area": area(score, label),
+        "area of the baseline": area(baseline, label),
+        "difference": dict(zip(("low", "high"), roc.difference_interval(score, baseline, label), strict=True)),
+        "false positives": rate(alarm[~label]),
+        "detected": rate(alarm[label]),
+        "precision": rate(label[alarm]),
+        "false positives of the baseline": rate(plain[~label]),
+        "detected by the baseline": rate(plain[label]),
+        "baseline's threshold, share left": float(np.exp(-at)),
+    }
+
+
+def evaluate(runs: list[Saved], share: float, names: tuple[str, ...]) -> tuple[Fit, dict[str, Any]]:
+    """The fit of a share and what it is worth."""
+    even, odd = halves(runs, share)
+    fit = fitted(even, share, names)
+    left_even, left = even.where(~even.already), odd.where(~odd.already)
+    score, baseline = logit(fit, left.features(names)), left.features(("fallen",))[:, 0]
+    result = {"share": share, "already below half": int(odd.already.sum())}
+    result |= measured(fit, left_even, left, score, baseline)
+    result["with those already below half"] = measured(
+        fit, even, odd, logit(fit, odd.features(names)), odd.features(("fallen",))[:, 0]
+    )
+    result["area by task"] = {t: area(score[m], left.label[m]) for t, m in masks(left, "train")}
+    result["area for methods never fitted"] = area(without(left_even, left, names, share, "method"), left.label)
+    result["area for tasks never fitted"] = {
+        t: area(without(left_even, left, names, share, "train")[m], left.label[m]) for t, m in masks(left, "train")
+    }
+    result["curve"] = points(score, left.label)
+    result["curve of the baseline"] = points(baseline, left.label)
+    rates = (result["false positives"]["rate"], result["detected"]["rate"])
+    return Fit(**{**asdict(fit), "rates": tuple(round(r, 3) for r in rates)}), result
+
+
+def masks(half: Half, name: str) -> list[tuple[str, np.ndarray]]:
+    return [(str(value), half.of(name) == value) for value in dict.fromkeys(half.of(name))]
+
+
+def without(even: Half, odd: Half, names: tuple[str, ...], share: float, by: str) -> np.ndarray:
+    """Scores of odd seeds by fits to the even ones that never saw the run's method, or task."""
+    score = np.empty(len(odd.runs))
+    for value, mask in masks(odd, by):
+        score[mask] = logit(fitted(even.where(even.of(by) != value), share, names), odd.where(mask).features(names))
+    return score
+
+
+def points(score: np.ndarray, label: np.ndarray) -> dict[str, list[float]]:
+    false, found, _ = roc.curve(score, label)
+    return {"false positives": false.round(4).tolist(), "detected": found.round(4).tolist()}
+
+
+def fired(runs: list[Saved]) -> dict[str, Any]:
+    """How often each alarm fires at the end of a run, by method, and over what became of the entropy."""
+    found: dict[str, Any] = {}
+    rows = [(run, watched(run.metrics)) for run in runs if whole(run)]
+    for name, alarm in ALARMS.items():
+        on = [bool(alarm(cut)) for _, cut in rows]
+        by = Counter(run.settings["method"] for (run, _), yes in zip(rows, on, strict=True) if yes)
+        early = sum(bool(alarm(cut.first(warning.rows_at(0.5, len(cut.entropy))))) for _, cut in rows)
+        found[name] = {"runs": sum(on), "of": len(on), "after half of the run": early, "by method": dict(by)}
+    return found
+
+
+def draw(results: list[dict[str, Any]], out: Path) -> None:
+    """ROC curves of the odd seeds, a panel for each share."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
+    for axes, r in zip(figure.subplots(1, len(results), sharey=True), results, strict=True):
+        for key, kind, style in (("", "warning", "C0-"), (" of the baseline", "entropy now", "C1--")):
+            a, c = r["area" + key], r["curve" + key]
+            told = f"{kind}: {a['value']:.2f} ({a['low']:.2f} to {a['high']:.2f})"
+            axes.step(c["false positives"], c["detected"], style, where="post", label=told)
+        axes.plot(r["false positives"]["rate"], r["detected"]["rate"], "C0o", label="the threshold")
+        axes.plot([0, 1], [0, 1], color="0.8", zorder=0)
+        axes.set(title=f"first {100 * r['share']:.0f} % of the run", xlabel="false-positive rate", aspect="equal")
+        axes.legend(loc="lower right", fontsize=7, title="area, 95 %", title_fontsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("detection rate")
+    figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--bank", type=Path, default=BANK)
+    parser.add_argument("--out", type=Path, default=BANK.parent.parent / "warning.json")
+    parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "warning.svg")
+    options = parser.parse_args()
+    runs = load(options.bank)
+    found = [evaluate(runs, share, warning.WATCHED) for share in SHARES]
+    results = [result for _, result in found]
+    record = {
+        "runs": len(runs),
+        "stopped": [{**r.settings, "why": r.made["stopped"]} for r in runs if not whole(r)],
+        "commits": dict(Counter(r.made["commit"] for r in runs)),
+        "shares": results,
+        "alarms": fired(runs),
+    }
+    write_whole(options.out, json.dumps(record, indent=1) + "\n")
+    draw(results, options.figure)
+    for fit, r in found:
+        print(fit)
+        print({k: v for k, v in r.items() if "curve" not in k})
+    print(json.dumps(record["alarms"], indent=1))
+
+
+if __name__ == "__main__":
+    main()
