@@ -1,6 +1,7 @@
 """The early warning from the committed bank, without training: fit on even seeds, rates on odd ones, ROC curves.
 
-python bench/warning.py                 writes results/warning.json and docs/warning.svg, prints the constants of the package
+python bench/warning.py                 writes results/warning.json and docs/warning.svg; prints the constants of the
+                                        package (FITS in measure/warning.py) and the table of docs/warning.md
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bank import BANK, Saved, load
 
+from bank import BANK, Saved, load
 from isotherm.files import write_whole
 from isotherm.measure import roc, warning
 from isotherm.measure.accuracy import interval, mean_over
@@ -134,6 +135,12 @@ def evaluate(runs: list[Saved], share: float, names: tuple[str, ...]) -> tuple[F
     result["area for tasks never fitted"] = {
         t: area(without(left_even, left, names, share, "train")[m], left.label[m]) for t, m in masks(left, "train")
     }
+    end = np.array([warning.at_the_end(run.metrics["entropy/exact"]) for run in left.runs])
+    start = np.array([run.start for run in left.cut])
+    result["area by what is called collapsed"] = {
+        f"below {x}": area(score, end < x * start) | {"collapsed": int((end < x * start).sum())}
+        for x in (0.4, 0.5, 0.6, 0.7)
+    }
     result["curve"] = points(score, left.label)
     result["curve of the baseline"] = points(baseline, left.label)
     rates = (result["false positives"]["rate"], result["detected"]["rate"])
@@ -171,8 +178,10 @@ def fired(runs: list[Saved]) -> dict[str, Any]:
 
 def draw(results: list[dict[str, Any]], out: Path) -> None:
     """ROC curves of the odd seeds, a panel for each share."""
+    import matplotlib
     from matplotlib.figure import Figure
 
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "warning"})
     figure = Figure(figsize=(9.6, 3.6), layout="constrained")
     for axes, r in zip(figure.subplots(1, len(results), sharey=True), results, strict=True):
         for key, kind, style in (("", "warning", "C0-"), (" of the baseline", "entropy now", "C1--")):
@@ -186,6 +195,32 @@ def draw(results: list[dict[str, Any]], out: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("detection rate")
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
+
+
+ROWS = {
+    "runs, of them collapsed": lambda r: f"{r['runs']}, {r['collapsed']}",
+    "already below half by then": lambda r: f"{r['already below half']}",
+    "area under the curve": lambda r: among(r["area"]),
+    "the same, of the entropy now": lambda r: among(r["area of the baseline"]),
+    "difference of the areas": lambda r: f"{r['difference']['low']:+.2f} to {r['difference']['high']:+.2f}",
+    "false positives at the threshold": lambda r: among(r["false positives"], "rate"),
+    "collapses found": lambda r: among(r["detected"], "rate"),
+    "collapses among the alarms": lambda r: among(r["precision"], "rate"),
+    "false positives of the entropy now": lambda r: among(r["false positives of the baseline"], "rate"),
+    "collapses found by it": lambda r: among(r["detected by the baseline"], "rate"),
+    "area for methods never fitted": lambda r: among(r["area for methods never fitted"]),
+}
+
+
+def among(x: dict[str, Any], name: str = "value") -> str:
+    return "-" if x[name] is None else f"{x[name]:.2f} ({x['low']:.2f} to {x['high']:.2f})"
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """The table of docs/warning.md."""
+    head = "| odd seeds | " + " | ".join(f"first {100 * r['share']:.0f} %" for r in results) + " |"
+    rows = [f"| {name} | " + " | ".join(cell(r) for r in results) + " |" for name, cell in ROWS.items()]
+    return "\n".join([head, "|---" * (len(results) + 1) + "|", *rows])
 
 
 def main() -> None:
@@ -206,10 +241,8 @@ def main() -> None:
     }
     write_whole(options.out, json.dumps(record, indent=1) + "\n")
     draw(results, options.figure)
-    for fit, r in found:
-        print(fit)
-        print({k: v for k, v in r.items() if "curve" not in k})
-    print(json.dumps(record["alarms"], indent=1))
+    print("\n".join(f"    {fit}," for fit, _ in found))
+    print(table(results))
 
 
 if __name__ == "__main__":
