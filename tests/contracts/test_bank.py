@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from isotherm.errors import UserError
-from isotherm.measure.warning import FITS, WATCHED, collapsed
+from isotherm.measure.warning import FITS, collapsed
+from isotherm.measure.watched import watched
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -93,13 +94,13 @@ def test_a_run_is_made_and_its_folder_deleted(bank, tmp_path, monkeypatch):
 
 def test_the_constants_are_those_that_the_even_seeds_give_and_the_odd_ones_measure(bank, bench):
     for fit in FITS:
-        assert bench.evaluate(bank.load(), fit.share, WATCHED)[0] == fit
+        assert bench.evaluate(bank.load(), fit.share, bench.WATCHED)[0] == fit
 
 
 def test_the_odd_seeds_have_no_say_in_the_fit(bank, bench):
     even, _ = bench.halves(bank.load(), 0.2)
     assert set(even.of("seed") % 2) == {0}
-    fit = bench.fitted(even, 0.2, WATCHED)
+    fit = bench.fitted(even, 0.2, bench.WATCHED)
     assert (fit.weights, fit.bias, fit.threshold) == (FITS[1].weights, FITS[1].bias, FITS[1].threshold)
 
 
@@ -129,3 +130,8 @@ def test_logistic_regression_is_at_its_maximum(bench):
     rest = y - 1 / (1 + np.exp(-weights[0] - z @ weights[1:]))
     np.testing.assert_allclose(rest.sum(), 0, atol=1e-9)
     np.testing.assert_allclose(z.T @ rest, bench.RIDGE * weights[1:], atol=1e-9)
+
+
+def test_the_baseline_is_the_entropy_now_over_that_of_the_start(bench):
+    run = watched({"entropy": [0.3, 0.4, 0.5, 9.0, 0.1, 0.2, 0.3]})
+    assert bench.fallen(run) == pytest.approx(np.log(0.4 / 0.2))
