@@ -27,11 +27,9 @@ ROOT = Path(__file__).parents[1]
 SHARES = (0.1, 0.2, 0.3)
 FALSE_POSITIVES = 0.1  # at most, on the even seeds
 RIDGE = 1.0  # of the standardised weights
-WATCHED = ("fall", "pace")  # of 24 sets the best on the even seeds of 150 runs, but for one that needs more than entropy
-    "fall",
-    "pace",
-)  # best of 24 sets on the even seeds of the first 150 runs, of those that need the entropy alone
-MORE = (*WATCHED, "unparsed")  # that one
+# Of 24 sets the best on the even seeds of the first 150 runs; MORE is, WATCHED of those that need the entropy alone.
+WATCHED = ("fall", "pace")
+MORE = (*WATCHED, "unparsed")
 ALARMS = {"explosion": explosion, "collapse in spite": collapse_in_spite, "no learning": no_learning}
 
 
