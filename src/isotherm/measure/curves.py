@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def steps_to(
@@ -31,7 +30,7 @@ def area(steps: np.ndarray, values: np.ndarray) -> float:
     return float(np.trapezoid(values[known], steps[known])) if known.any() else np.nan
 
 
-def tracking(entropy: Sequence[float], line: Sequence[float], window: int = 10) -> np.ndarray:
+def tracking(entropy: ArrayLike, line: ArrayLike, window: int = 10) -> np.ndarray:
     """|mean of H - line over each window| / mean of line over it."""
     kernel = np.ones(window) / window
     h, aim = (np.convolve(np.asarray(x, float), kernel, "valid") for x in (entropy, line))

@@ -6,19 +6,24 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from isotherm.measure.alarms import alarms
 from isotherm.measure.laws.exhaustion import Exhaustion
 from isotherm.measure.laws.fit import Law
 from isotherm.measure.logs.record import Log
 from isotherm.measure.prognosis.chosen import EXACT, Chosen
 from isotherm.measure.prognosis.ends import ends
+from isotherm.measure.warning import FITS, collapse_risk
+from isotherm.measure.watched import NOW, START
 
 CORRELATED = 0.8  # of residuals from row to row: the curve is then not that of the law, or the rows are smoothed
 NARROW = 0.01  # of the steps until then; the grid of the fit is about as coarse
+LEAST = START + NOW  # rows with an entropy that a warning needs
+LATE = 0.6  # of the run: what has happened by then needs no early warning
 PLAIN = ("grpo", "dr_grpo", "rloo", "reinforce", "reinforce_pp", "ppo", "gae", "vanilla", "dapo", "bnpo")
 
 
 def cautions(log: Log, t: np.ndarray, h: Chosen, fall: Exhaustion | None, law: Law | None) -> tuple[str, ...]:
-    """Every caution that the log gives cause for. Warnings of a collapse would join here, from measure/warning.py."""
+    """Every caution that the log gives cause for."""
     return (
         *of_meaning(h),
         *of_method(log),
@@ -26,6 +31,18 @@ def cautions(log: Log, t: np.ndarray, h: Chosen, fall: Exhaustion | None, law: L
         *of_fall(fall, law, t),
         *of_law(law),
     )
+
+
+def warnings(log: Log, t: np.ndarray, h: Chosen, steps: float | None) -> tuple[str, ...]:
+    """Alarms; and, while a run goes on to `steps`, the risk of a collapse (docs/warning.md says what that is worth)."""
+    rows = np.isin(log.step, t)
+    seen = {**{name: x[rows] for name, x in log.series.items()}, "step": t, "entropy/exact": h.values}
+    if len(t) < LEAST:
+        return ()
+    found = alarms(seen)
+    if steps and FITS[0].share * steps <= t[-1] < LATE * steps:
+        found.append(f"{collapse_risk(seen, int(steps)).sentence} That was measured on one small model.")
+    return tuple(found)
 
 
 def of_meaning(h: Chosen) -> Iterator[str]:

@@ -15,7 +15,7 @@ from isotherm.measure.laws.fit import Law, fit
 from isotherm.measure.laws.forecast import Course, Forecast, course, forecast
 from isotherm.measure.laws.rivals import Rival, rivals
 from isotherm.measure.logs.record import Log, Source
-from isotherm.measure.prognosis.cautions import cautions
+from isotherm.measure.prognosis.cautions import cautions, warnings
 from isotherm.measure.prognosis.chosen import Chosen, entropy_of, lacks_entropy, reward_of
 from isotherm.measure.prognosis.ends import Ends, ends
 
@@ -80,6 +80,7 @@ def prognosis(
     found_fall = attempt(said, "exhaustion", exhaustion, t, h.values, seed)
     found_law = attempt(said, "law", fit, *triple[1:]) if triple else None
     found_rivals = attempt(said, "rivals", rivals, *triple[1:]) if triple and found_law else None
+    found_warnings = attempt(said, "warning", warnings, log, t, h, end.step)
     return Prognosis(
         source=log.source,
         step=t,
@@ -96,7 +97,7 @@ def prognosis(
         hindcast=back(said, triple, share, seed) if triple and found_law else None,
         share=share,
         refusals=said,
-        cautions=cautions(log, t, h, found_fall, found_law),
+        cautions=(*(found_warnings or ()), *cautions(log, t, h, found_fall, found_law)),
         notes=log.notes,
     )
 
