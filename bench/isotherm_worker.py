@@ -58,7 +58,7 @@ def build(a: argparse.Namespace) -> tuple[Trainer, precision.Precision]:
     )  # fmt: skip
     lines = (a.model / "prompts.txt").read_text().splitlines()
     rows = [Problem(family="file", level=0, key=line, prompt=line, data={"answer": "0"}) for line in lines]
-    state = {"step": 0, "next_problem": 0, "controls": {}}
+    state = {"step": 0, "next_problem": 0, "controls": {}, "thermostat": {}, "quiet": {}}
     trainer = Hashed(config, method(config.method), policy, optimizer, Source((), 0, rows), None, state)
     trainer.signal = a.signal
     return trainer, chosen
@@ -84,7 +84,7 @@ def main() -> None:
         link.wait()
         clock = MeterClock()
         with clock.meter("step"):
-            _, rollout = trainer.step(clock)
+            _, rollout, _ = trainer.step(clock)
         link.tell(parts=clock.meter.step_parts(), lengths=sorted(set(rollout.length.tolist())))
 
 

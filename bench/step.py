@@ -30,12 +30,14 @@ import torch
 import torch.nn.functional as F
 
 from isotherm import native
+from isotherm.measure.dynamics import observed
 from isotherm.objective.compose import method
 from isotherm.objective.method import decide, loss
 from isotherm.objective.published import METHODS
 from isotherm.objective.telemetry import telemetry
 from isotherm.records import Tokens
 from isotherm.update import loop
+from isotherm.update.loop import wants_reference
 from isotherm_worker import MeterClock, build
 from random_model import SIZES, make_model, make_prompts
 from trl_compare import GROUP, LR, NEW, PROMPT_LENGTH, PROMPTS, commit, processor
@@ -106,20 +108,24 @@ def floor(a: argparse.Namespace) -> dict[str, Any]:
 
 
 def methods(a: argparse.Namespace) -> dict[str, Any]:
-    """Deciding, the loss with its gradient, and the telemetry, on the tokens of a step, over the step's time."""
+    """Deciding, the loss with its gradient, and all diagnostics, on the tokens of a step, over the step's time.
+
+    What scoring a functional of the whole distribution costs (siren, aent, lp_reg) is not in it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_of(Path(folder), a, size=a.size)
         step = median(step_seconds(trainer, a.rounds))
         rollout, _ = trainer.sample(10**6)
-        tokens = trainer.prepare(rollout, trainer.method)[1]
+        tokens = trainer.prepare(rollout, trainer.temperature)[1]
     found = {}
     for name in METHODS:
         chosen = method(name)
-        part = with_reference(tokens) if any(p.cost for p in chosen.penalties) else tokens
+        part = with_reference(tokens) if wants_reference(chosen) else tokens
+        part = dataclasses.replace(part, extra=dict.fromkeys(chosen.functionals, part.entropy))
         found[name] = median(cpu(lambda c=chosen, t=part: objective(c, t)) for _ in range(5 * a.rounds))
     print(f"{a.size}, {a.dtype}: step {1e3 * step:.0f} ms, {len(tokens)} tokens")
     for name, seconds in found.items():
-        print(f"  {name:22}{1e6 * seconds:8.0f} us {100 * seconds / step:6.2f} % of a step, telemetry included")
+        print(f"  {name:22}{1e6 * seconds:8.0f} us {100 * seconds / step:6.2f} % of a step, diagnostics included")
     return {"size": a.size, "step": step, "seconds": found}
 
 
@@ -133,6 +139,7 @@ def objective(chosen: Any, tokens: Tokens) -> None:
     decision = decide(current, chosen)
     loss(current, chosen, decision).backward()
     telemetry(current.detach(), chosen, decision)
+    observed(current.detach(), chosen, decision, lr=1e-4, temperature=1.0)
 
 
 class Watch:
