@@ -1,4 +1,4 @@
-"""How many lines of mathematics a method is: statements of its own functions, without docstring, signature and blanks."""
+"""How many lines of mathematics a method is: the bodies of its own functions, without docstrings and signatures."""
 
 from __future__ import annotations
 
