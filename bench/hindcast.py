@@ -2,8 +2,8 @@
 
     python bench/hindcast.py [--share 0.3]
 
-From the first rows of a run: the mean reward of its last six rows with the later H given, with H forecast too, and as it
-last was (persistence); error, width and coverage of the 90 % intervals. Runs that the law refuses are counted by reason.
+From the first rows of a run: the mean reward of its last six rows with the later H given, with H forecast too, and as
+it last was (persistence); error, width and coverage of the 90 % intervals. Refusals of the law are counted by reason.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def row(found: list[Forecast], kind: str) -> dict:
     return {
         "rmse": float(np.sqrt((errors**2).mean())), "bias": float(errors.mean()),
         "width": float(np.median([e.high - e.low for e, _ in estimates])),
-        "covered": float(np.mean(inside)), "interval": list(binomtest(sum(inside), len(inside)).proportion_ci(method="wilson")),
+        "covered": float(np.mean(inside)),
+        "interval": list(binomtest(sum(inside), len(inside)).proportion_ci(method="wilson")),
     }  # fmt: skip
 
 
