@@ -64,7 +64,9 @@ def test_what_the_filters_need(folder, text):
     assert data["reward"] == rollout.reward.tolist()
     assert data["prompts"] == [p.prompt for p in rollout.problems]
     quadrant = np.frombuffer(base64.b64decode(data["quadrant"]), "u1")
-    assert quadrant.tolist() == of_run(folder, 3).quadrant.tolist()  # type: ignore[union-attr]
+    expected = of_run(folder, 3).quadrant
+    assert expected is not None
+    assert quadrant.tolist() == expected.tolist()
     assert set(quadrant[-3:]) == {0}, "the last group has no signal"
 
 
