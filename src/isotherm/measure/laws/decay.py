@@ -6,18 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.special import stdtr, stdtrit
+from scipy.special import logsumexp, stdtr, stdtrit
 
-from isotherm.measure.laws.noise import STRUCTURES, local_scale, prior, structures
+from isotherm.measure.laws.grid import FEW, Grid
+from isotherm.measure.laws.noise import STRUCTURES, level_scale, prior, structures
 
-STRETCHED = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3)  # beta of g = exp(-(t / tau)^beta)
-POWER = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)  # gamma of g = (1 + t / tau)^-gamma
-SHAPES = len(STRETCHED) + len(POWER)
-EXPONENT = np.array(STRETCHED + POWER)
-IS_POWER = np.arange(SHAPES) >= len(STRETCHED)
-COARSE, FINE = 16, 24  # values of tau per shape: first over all that is possible, then where the weight lies
-PASSES = 2  # of refining; a third changes nothing that a test can see
-UNLIKELY = 1e-4  # weight, against a shape's most likely tau, from which on tau is left out
+SEARCHES = 12  # of the cells that matter, as if noise were white, at most
+PASSES = 5  # of refining with every structure of noise, at most
+ENOUGH = 6  # cells of tau, and of exponents, that are not unlikely
+FAR, UNLIKELY = -200.0, -9.0  # log weight, against the most likely, of cells that a search and a pass leave out
 DRAWS = 4000
 SMALLEST = 1e-12  # share of the sum of squares that is always taken for noise
 
@@ -56,38 +53,36 @@ def shape(t: np.ndarray | float, tau: np.ndarray, exponent: np.ndarray, power: n
 def falls(t: np.ndarray, h: np.ndarray, longest: float, seed: int) -> Falls:
     """Draws of (shape, tau, f, h0) given the rows: t from 0 on, tau up to `longest`.
 
-    Beforehand shapes, log tau, h0, f in [0, 2 max h] and log sigma are equally likely; structures as in `noise`.
-    Given shape, tau and structure, h is linear in (f, h0), whose posterior is a t distribution, truncated in f.
+    Beforehand both families, beta, log gamma, log tau, h0, f in [0, 2 max h] and log sigma are equally likely, and
+    structures as in `noise`. Given shape, tau and structure, h is linear in (f, h0), with a t distribution truncated in f.
     """
-    tau = np.tile(np.geomspace(np.diff(t).mean(), longest, COARSE), (SHAPES, 1))
-    scale = local_scale(h - best(curves(t, tau), h))
-    cells = Cells(curves(t, tau), h, scale, tau)
-    for _ in range(PASSES):
-        tau = refined(tau, cells.weight.sum(0).reshape(tau.shape))
-        cells = Cells(curves(t, tau), h, scale, tau)
+    grid, cells = settled(t, h, longest)
     rng = np.random.default_rng(seed)
-    s, k = np.divmod(rng.choice(cells.weight.size, DRAWS, p=cells.weight.ravel()), tau.size)
+    s, k = np.divmod(rng.choice(cells.weight.size, DRAWS, p=cells.weight.ravel()), len(grid.tau))
     floor, start, variance = cells.draw(s, k, rng)
-    kind, last, wander = k // FINE, variance * scale[-1] ** 2, STRUCTURES[s, 1]
-    return Falls(start, floor, tau.ravel()[k], EXPONENT[kind], IS_POWER[kind], last * wander, last * (1 - wander))
+    last, wander = variance * cells.scale[-1] ** 2, STRUCTURES[s, 1]
+    return Falls(start, floor, grid.tau[k], grid.exponent[k], grid.power[k], last * wander, last * (1 - wander))
 
 
-def curves(t: np.ndarray, tau: np.ndarray) -> np.ndarray:
-    """g at every t for every shape and tau: [n, shapes x times]."""
-    exponent, power = (np.repeat(x, tau.shape[1]) for x in (EXPONENT, IS_POWER))
-    return shape(t[:, None], tau.ravel(), exponent, power)
-
-
-def refined(tau: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """For each shape FINE values of tau over the range that is not unlikely, one step more at either end."""
-    likely, end = weight >= UNLIKELY * weight.max(1, keepdims=True), tau.shape[1] - 1
-    first, last = likely.argmax(1), end - likely[:, ::-1].argmax(1)
-    rows = np.arange(SHAPES)
-    return np.geomspace(tau[rows, np.maximum(first - 1, 0)], tau[rows, np.minimum(last + 1, end)], FINE, axis=1)
+def settled(t: np.ndarray, h: np.ndarray, longest: float) -> tuple[Grid, Cells]:
+    """A grid that is fine where the weight lies: searched for with white noise, then refined with every structure."""
+    grid = Grid.whole(float(np.diff(t).mean()), longest)
+    for _ in range(SEARCHES):
+        cells = Cells(grid, t, h, 1)
+        if grid.fine(cells.log[0], FAR, FEW):
+            break
+        grid = grid.refined(cells.log[0], FAR)
+    for _ in range(PASSES):
+        cells = Cells(grid, t, h, len(STRUCTURES))
+        log = logsumexp(cells.log, axis=0)
+        if grid.fine(log, UNLIKELY, ENOUGH):
+            break
+        grid = grid.refined(log, UNLIKELY)
+    return cells.grid, cells
 
 
 def best(g: np.ndarray, h: np.ndarray) -> np.ndarray:
-    """The least-squares curve of the best shape: only its residuals' local scale is used."""
+    """The least-squares curve of the best shape: only the scale of its residuals is used."""
     away = g - g.mean(0)
     along = (away * (h - h.mean())[:, None]).sum(0)
     size = np.maximum((away**2).sum(0), np.finfo(float).tiny)
@@ -98,32 +93,34 @@ def best(g: np.ndarray, h: np.ndarray) -> np.ndarray:
 class Cells:
     """The posterior of (f, h0) for every structure s and curve k, and the weight of each: fields of shape [S, K]."""
 
-    def __init__(self, g: np.ndarray, h: np.ndarray, scale: np.ndarray, tau: np.ndarray) -> None:
-        n, curves = g.shape
+    def __init__(self, grid: Grid, t: np.ndarray, h: np.ndarray, structured: int) -> None:
+        self.grid = grid
+        n, g = len(t), shape(t[:, None], grid.tau, grid.exponent, grid.power)
         self.freedom, self.highest = n - 2, 2 * h.max()
-        self.floor, self.start, self.variance, log = np.empty((4, len(STRUCTURES), curves))
-        self.ff, self.fs, self.ss = np.empty((3, len(STRUCTURES), curves))  # the inverse of the normal matrix
-        rows = np.column_stack([np.ones(n), h, g]) / scale[:, None]
-        for s, root in enumerate(structures(n)[1]):
+        fitted = best(g, h)
+        self.scale = level_scale(h - fitted, fitted)
+        self.floor, self.start, self.variance, log = np.empty((4, structured, g.shape[1]))
+        self.ff, self.fs, self.ss = np.empty((3, structured, g.shape[1]))  # the inverse of the normal matrix
+        rows = np.column_stack([np.ones(n), h, g]) / self.scale[:, None]
+        for s, root in enumerate(structures(n)[1][:structured]):
             white = solve_triangular(root, rows, lower=True, check_finite=False)
-            log[s] = self.solve(s, white[:, :1] - white[:, 2:], white[:, 2:], white[:, 1]) - np.log(np.diag(root)).sum()
+            log[s] = self.solve(s, white[:, 0], white[:, 1], white[:, 2:]) - np.log(np.diag(root)).sum()
         self.error = np.sqrt(self.variance * self.ff)
         self.below, self.above = (stdtr(self.freedom, (x - self.floor) / self.error) for x in (0.0, self.highest))
-        widths = np.log(tau[:, -1] / tau[:, 0]).repeat(tau.shape[1])
-        log += np.log(np.maximum(self.above - self.below, 1e-300)) + np.log(prior())[:, None] + np.log(widths)
-        weight = np.exp(log - log.max())
-        self.weight = weight / weight.sum()
+        log += np.log(np.maximum(self.above - self.below, 1e-300)) + np.log(prior())[:structured, None] + grid.log_size
+        self.log = log - logsumexp(log)
+        self.weight = np.exp(self.log)
 
-    def solve(self, s: int, u: np.ndarray, g: np.ndarray, h: np.ndarray) -> np.ndarray:
+    def solve(self, s: int, one: np.ndarray, h: np.ndarray, g: np.ndarray) -> np.ndarray:
         """Least squares of h = f u + h0 g, u = 1 - g, in whitened rows; the log marginal likelihood but for |C|."""
-        uu, ug, gg = ((x * y).sum(0) for x, y in ((u, u), (u, g), (g, g)))
+        og, gh, gg = one @ g, h @ g, np.einsum("ij,ij->j", g, g)
+        uu, ug, uh = one @ one - 2 * og + gg, og - gg, one @ h - gh
         det = np.maximum(uu * gg - ug**2, 1e-12 * uu * gg + np.finfo(float).tiny)
         self.ff[s], self.fs[s], self.ss[s] = gg / det, -ug / det, uu / det
-        uh, gh = u.T @ h, g.T @ h
         self.floor[s] = self.ff[s] * uh + self.fs[s] * gh
         self.start[s] = self.fs[s] * uh + self.ss[s] * gh
-        rest = ((h[:, None] - u * self.floor[s] - g * self.start[s]) ** 2).sum(0)
-        rest = np.maximum(rest, SMALLEST * (h @ h))
+        left = g * (self.floor[s] - self.start[s]) - one[:, None] * self.floor[s] + h[:, None]
+        rest = np.maximum(np.einsum("ij,ij->j", left, left), SMALLEST * (h @ h))
         self.variance[s] = rest / self.freedom
         return -0.5 * np.log(det) - self.freedom / 2 * np.log(rest)
 

@@ -10,6 +10,8 @@ from scipy.linalg import cholesky, solve_triangular, toeplitz
 
 # A structure is an autoregression of order 1 that holds `share` of the variance, and white noise that holds the rest.
 STRUCTURES = np.array([(0.0, 0.0)] + [(phi, share) for phi in (0.3, 0.5, 0.7, 0.85, 0.95) for share in (0.4, 0.7, 1.0)])
+POWERS = np.linspace(0, 1.6, 9)  # of the level that noise may grow with
+LEAST_LEVEL = 0.02  # of the largest; a fitted curve may come near 0
 WHITE = 1 / 3  # weight of white noise beforehand; the others share the rest as sqrt(1 - phi)
 
 
@@ -80,3 +82,16 @@ def local_scale(residual: np.ndarray) -> np.ndarray:
     near = np.ones(2 * w + 1)
     squares, rows = (np.convolve(x, near)[w:-w] for x in (residual**2, np.ones_like(residual)))
     return np.sqrt(np.maximum(squares / rows, np.finfo(float).tiny))
+
+
+def level_scale(residual: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Root mean square of residuals that grow as a power of the level: sigma level^p, p the mean of its likelihood.
+
+    log l(p) = -p sum log level - n/2 log sum (residual / level^p)^2
+    """
+    log = np.log(np.maximum(level, LEAST_LEVEL * level.max()) / level.max())
+    each = np.maximum((residual**2 * np.exp(-2 * POWERS[:, None] * log)).mean(1), np.finfo(float).tiny)
+    likelihood = -POWERS * log.sum() - len(residual) / 2 * np.log(each)
+    weight = np.exp(likelihood - likelihood.max())
+    scale = np.exp(float(POWERS @ weight / weight.sum()) * log)
+    return scale * np.sqrt(np.maximum(((residual / scale) ** 2).mean(), np.finfo(float).tiny))
