@@ -9,7 +9,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,12 @@ from isotherm.update.environment import describe
 SHAPES: dict[str, Callable[[float], float]] = {
     "exponential": lambda s: np.exp(-s),
     "stretched": lambda s: np.exp(-(s**0.6)),
+    "stretched .65": lambda s: np.exp(-(s**0.65)),
+    "stretched .87": lambda s: np.exp(-(s**0.87)),
+    "stretched 1.1": lambda s: np.exp(-(s**1.1)),
     "power": lambda s: (1 + s) ** -1.5,
+    "power 1.2": lambda s: (1 + s) ** -1.2,
+    "power 2.4": lambda s: (1 + s) ** -2.4,
     "two times": lambda s: 0.6 * np.exp(-3 * s) + 0.4 * np.exp(-s / 3),  # none of the shapes that are fitted
 }
 
@@ -77,6 +82,18 @@ FORECASTS = {
     "two times, first 30 %": World(shape="two times"),
     "autocorrelated .8, first 30 %": World(phi=0.8),
     "noisy H, 20 %, first 30 %": World(noise_h=0.2),
+}
+SEEN = World(rows=100, noise_h=0.03, phi_h=0.5, share=1.0)
+USED_UP = {
+    "stretched .65, white noise": replace(SEEN, shape="stretched .65", phi_h=0.0),
+    "stretched .65, white noise .5 %": replace(SEEN, shape="stretched .65", phi_h=0.0, noise_h=0.005),
+    "stretched .65": replace(SEEN, shape="stretched .65"),
+    "stretched .65, autocorrelated .8": replace(SEEN, shape="stretched .65", phi_h=0.8),
+    "stretched .65, first 40 %": replace(SEEN, shape="stretched .65", share=0.4),
+    "stretched .87": replace(SEEN, shape="stretched .87"),
+    "stretched 1.1": replace(SEEN, shape="stretched 1.1"),
+    "power 1.2": replace(SEEN, shape="power 1.2"),
+    "power 2.4": replace(SEEN, shape="power 2.4"),
 }
 
 
@@ -145,6 +162,16 @@ def forecasted(p: Planted, share: float, seed: int) -> dict[str, float]:
     }
 
 
+def used_up(p: Planted, share: float, seed: int) -> dict[str, float]:
+    seen = p.step <= share * len(p.step)
+    step = exhaustion(p.step[seen], p.entropy[seen], seed=seed).step
+    return {
+        "used up": holds(step, p.exhausted),
+        "later than it says": p.exhausted > step.high,
+        "width of its step": (step.high - step.low) / p.exhausted,
+    }
+
+
 def measured(
     worlds: dict[str, World], one: Callable[..., dict[str, float]], runs: int, seed: int
 ) -> list[dict[str, Any]]:
@@ -183,13 +210,14 @@ def summary(columns: dict[str, np.ndarray]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", type=int, default=500, help="simulated runs for each row of fits")
-    parser.add_argument("--forecasts", type=int, default=500, help="the same for each row of forecasts")
+    parser.add_argument("--forecasts", type=int, default=500, help="the same for each row of forecasts, and of steps")
     parser.add_argument("--seed", type=int, default=2027)
     parser.add_argument("--out", type=Path, default=Path("bench/results/coverage.json"))
     options, begun = parser.parse_args(), time.process_time()
     result: dict[str, Any] = {"seed": options.seed, "environment": describe()}
     result["fits"] = measured(FITS, fitted, options.runs, options.seed)
     result["forecasts"] = measured(FORECASTS, forecasted, options.forecasts, options.seed + 1)
+    result["used up"] = measured(USED_UP, used_up, options.forecasts, options.seed + 2)
     result["cpu seconds"] = time.process_time() - begun
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(options.out, json.dumps(result, indent=1) + "\n")

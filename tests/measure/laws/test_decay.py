@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isotherm.errors import UserError
-from isotherm.measure.laws import decay
-from isotherm.measure.laws.decay import Cells, Falls, curves, falls, shape
+from isotherm.measure.laws.decay import Cells, Falls, falls, shape
 from isotherm.measure.laws.exhaustion import exhaustion, quantiles
-from isotherm.measure.laws.noise import prior, structures
+from isotherm.measure.laws.grid import EACH, EXPONENTS, Grid
+from isotherm.measure.laws.noise import STRUCTURES, prior, structures
 
 T = np.arange(100.0)
 
@@ -32,16 +32,23 @@ def test_the_time_of_a_share_inverts_the_shape():
     assert drawn.time_of(0.9)[0] == pytest.approx(7 * np.log(10))
 
 
+def narrow(low: float, high: float) -> Grid:
+    """The whole range of exponents, and tau from low to high."""
+    ends = np.log([low, high])
+    return Grid((ends[0], ends[1]), EXPONENTS, np.tile(ends, (2, EACH, 1)))
+
+
 def test_least_squares_and_weights_against_dense_matrices():
-    """Weight = prior x |C|^-1/2 |X'C^-1 X|^-1/2 rest^-(n-2)/2 x P(0 < f < 2 max h) x range of log tau."""
+    """Weight = prior x |C|^-1/2 |X'C^-1 X|^-1/2 rest^-(n-2)/2 x P(0 < f < 2 max h) x size of the cell."""
     rng = np.random.default_rng(0)
-    t, tau = T[:20], np.tile([5.0, 20.0], (decay.SHAPES, 1))
-    h = 0.2 + 0.6 * np.exp(-t / 8) + 0.02 * rng.standard_normal(20)
-    g, scale = curves(t, tau), np.linspace(1, 2, 20)
-    cells, log = Cells(g, h, scale, tau), np.empty((16, g.shape[1]))
+    h = 0.2 + 0.6 * np.exp(-T[:20] / 8) + 0.02 * rng.standard_normal(20)
+    grid = narrow(5.0, 20.0)
+    g = shape(T[:20, None], grid.tau, grid.exponent, grid.power)
+    cells, log = Cells(grid, T[:20], h, len(STRUCTURES)), np.full((16, g.shape[1]), -np.inf)
+    some = np.arange(0, g.shape[1], 37)
     for s, c in enumerate(structures(20)[0]):
-        i = np.linalg.inv(c * np.outer(scale, scale))
-        for k in range(g.shape[1]):
+        i = np.linalg.inv(c * np.outer(cells.scale, cells.scale))
+        for k in some:
             x = np.column_stack([1 - g[:, k], g[:, k]])
             v = np.linalg.inv(x.T @ i @ x)
             beta = v @ x.T @ i @ h
@@ -50,16 +57,16 @@ def test_least_squares_and_weights_against_dense_matrices():
             assert cells.error[s, k] == pytest.approx((v[0, 0] * rest / 18) ** 0.5, rel=1e-6)
             log[s, k] = np.log(prior()[s]) + 0.5 * np.log(np.linalg.det(v)) - 9 * np.log(rest)
             log[s, k] += np.log(max(cells.above[s, k] - cells.below[s, k], 1e-300)) - 0.5 * np.linalg.slogdet(c)[1]
-    weight = np.exp(log - log.max())
-    assert cells.weight == pytest.approx(weight / weight.sum(), rel=1e-4, abs=1e-12)
+    expected, found = np.exp(log - log.max())[:, some], cells.weight[:, some]
+    assert found / found.sum() == pytest.approx(expected / expected.sum(), rel=1e-4, abs=1e-12)
 
 
 def test_draws_given_a_cell_have_its_moments():
     rng = np.random.default_rng(1)
-    t, tau = T[:40], np.tile([9.0, 10.0], (decay.SHAPES, 1))
-    h = 0.2 + 0.6 * np.exp(-t / 9) + 0.02 * rng.standard_normal(40)
-    cells = Cells(curves(t, tau), h, np.ones(40), tau)
-    k = 2 * decay.STRETCHED.index(1.0)
+    h = 0.2 + 0.6 * np.exp(-T[:40] / 9) + 0.02 * rng.standard_normal(40)
+    grid = narrow(8.0, 10.0)
+    cells = Cells(grid, T[:40], h, 1)
+    k = int(np.argmin(abs(grid.exponent - 1) + abs(grid.tau - 9) + 10 * grid.power))
     zeros = np.zeros(40_000, dtype=int)
     floor, start, variance = cells.draw(zeros, zeros + k, np.random.default_rng(2))
     spread = (cells.variance[0, k] * 38 / 36) ** 0.5  # a t distribution of 38 degrees of freedom
@@ -81,13 +88,24 @@ def test_a_clear_fall_is_found():
     assert found.falling == 1.0
 
 
-def test_a_third_refinement_changes_nothing(monkeypatch):
+def test_finer_cells_change_little(monkeypatch):
     rng = np.random.default_rng(3)
     h = (0.15 + 0.65 * np.exp(-T / 15)) * (1 + 0.02 * rng.standard_normal(100))
-    twice = exhaustion(T, h).step
-    monkeypatch.setattr(decay, "PASSES", 3)
-    thrice = exhaustion(T, h).step
-    assert (thrice.low, thrice.value, thrice.high) == pytest.approx((twice.low, twice.value, twice.high), rel=0.02)
+    coarse = exhaustion(T, h).step
+    monkeypatch.setattr("isotherm.measure.laws.grid.EACH", 30)
+    monkeypatch.setattr("isotherm.measure.laws.grid.TIMES", 40)
+    fine = exhaustion(T, h).step
+    assert (fine.low, fine.value, fine.high) == pytest.approx((coarse.low, coarse.value, coarse.high), rel=0.02)
+
+
+@pytest.mark.parametrize("exponent", [0.65, 0.93])
+def test_any_exponent_is_found_as_finely_as_the_noise_allows(exponent):
+    h = 0.15 + 0.65 * np.exp(-((T / 12) ** exponent))
+    truth = 12 * np.log(10) ** (1 / exponent)
+    for noise in (1e-3, 1e-5):
+        step = exhaustion(T, h + noise * np.random.default_rng(0).standard_normal(100)).step
+        assert step.low < truth < step.high
+        assert 0 < step.high - step.low < 40 * noise * truth
 
 
 def test_less_of_a_run_gives_a_wider_interval():

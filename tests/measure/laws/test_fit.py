@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from isotherm.errors import UserError
 from isotherm.measure.laws.fit import diagnostics, fit, neighbours
-from isotherm.measure.laws.noise import STRUCTURES, Noise, local_scale, prior, structures, weigh
+from isotherm.measure.laws.noise import STRUCTURES, Noise, level_scale, prior, structures, weigh
 from isotherm.measure.laws.series import ROWS, windows
 
 
@@ -96,24 +96,29 @@ def test_correlations_by_hand():
     assert roots[where] @ roots[where].T == pytest.approx(every[where])
 
 
-def test_the_prior_is_a_third_white():
+def test_the_prior_is_a_quarter_white():
     assert prior().sum() == pytest.approx(1)
-    assert prior()[0] == pytest.approx(1 / 3)
-    assert prior()[1] / prior()[-1] == pytest.approx((0.7 / 0.05) ** 0.5)
+    assert prior()[0] == pytest.approx(1 / 4)
+    assert prior()[1] / prior()[-1] == pytest.approx((0.7 / 0.05) ** (1 / 3))
 
 
 def test_the_restricted_likelihood_against_dense_matrices():
+    """Weights by rows in their own units, variances by rows divided by their scale."""
     rng = np.random.default_rng(2)
-    n, design = 14, np.column_stack([np.ones(14), np.arange(14.0)])
-    residual = rng.standard_normal(n)
-    noise = weigh(residual, design)
-    d = local_scale(residual)
+    n, design, level = 14, np.column_stack([np.ones(14), np.arange(14.0)]), np.linspace(2, 1, 14)
+    residual = rng.standard_normal(n) * level
+    noise = weigh(residual, design, level)
+    d = level_scale(residual, level)
     x, y, log = design / d[:, None], residual / d, np.empty(len(STRUCTURES))
     for s, c in enumerate(noise.correlation):
         i = np.linalg.inv(c)
-        p = i - i @ x @ np.linalg.inv(x.T @ i @ x) @ x.T @ i
-        assert noise.variance[s] == pytest.approx(y @ p @ y / (n - 2))
-        log[s] = -0.5 * (np.linalg.slogdet(c)[1] + np.linalg.slogdet(x.T @ i @ x)[1] + (n - 2) * np.log(y @ p @ y))
+
+        def left(x: np.ndarray, i: np.ndarray = i) -> np.ndarray:
+            return i - i @ x @ np.linalg.inv(x.T @ i @ x) @ x.T @ i
+
+        assert noise.variance[s] == pytest.approx(y @ left(x) @ y / (n - 2))
+        rest = residual @ left(design) @ residual
+        log[s] = -0.5 * (np.linalg.slogdet(c)[1] + np.linalg.slogdet(design.T @ i @ design)[1] + (n - 2) * np.log(rest))
     weight = prior() * np.exp(log)
     assert noise.weight == pytest.approx(weight / weight.sum())
 
@@ -125,15 +130,18 @@ def test_the_weights_find_the_structure():
     for t in range(1, 200):
         walk[t] = 0.85 * walk[t - 1] + white[t]
     ones = np.ones((200, 1))
-    phi = [float(weigh(x, ones).weight @ STRUCTURES[:, 0]) for x in (white, walk)]
+    phi = [float(weigh(x, ones, ones[:, 0]).weight @ STRUCTURES[:, 0]) for x in (white, walk)]
     assert phi[0] < 0.2
     assert phi[1] > 0.7
 
 
-def test_local_scale_follows_the_noise():
-    """w = 4 / 4 = 1: root mean squares of (1, 1), (1, 1, 3), (1, 3, 3), (3, 3)."""
-    expected = np.sqrt([1, 11 / 3, 19 / 3, 9])
-    assert local_scale(np.array([1.0, -1, 3, -3])) == pytest.approx(expected)
+def test_the_scale_follows_the_level():
+    """Noise that falls with the level, stays, grows with it, or does so down to a rest."""
+    z = np.random.default_rng(5).standard_normal(4000)
+    level = np.linspace(1, 0.1, 4000)
+    for scale in (level**-0.5, level**0, level, level**1.5, np.hypot(0.3, level**2)):
+        assert level_scale(scale * z, level) == pytest.approx(scale, rel=0.12)
+    assert level_scale(np.array([1.0, -1, 3, -3]), np.ones(4)) == pytest.approx(5**0.5)
 
 
 def test_diagnostics_by_hand():

@@ -12,9 +12,9 @@ from isotherm.measure.laws.grid import FEW, Grid
 from isotherm.measure.laws.noise import STRUCTURES, level_scale, prior, structures
 
 SEARCHES = 12  # of the cells that matter, as if noise were white, at most
-PASSES = 5  # of refining with every structure of noise, at most
+PASSES = 12  # of refining with every structure of noise, at most
 ENOUGH = 6  # cells of tau, and of exponents, that are not unlikely
-FAR, UNLIKELY = -200.0, -9.0  # log weight, against the most likely, of cells that a search and a pass leave out
+FAR, UNLIKELY = -100.0, -9.0  # log weight, against the most likely, of cells that a search and a pass leave out
 DRAWS = 4000
 SMALLEST = 1e-12  # share of the sum of squares that is always taken for noise
 

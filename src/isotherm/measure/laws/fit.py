@@ -79,7 +79,7 @@ def fitted(h: np.ndarray, r: np.ndarray, window: int) -> Law:
     loadings = np.linalg.solve(through.T @ design, through.T)
     a, b = loadings @ r
     residual = r - design @ (a, b)
-    noise = weigh(residual, through)
+    noise = weigh(residual, through, instrument * np.log(instrument))  # noise in e^H, where that in H is a share of H
     covariance = noise.sandwich(loadings)
     return Law(
         a=float(a),

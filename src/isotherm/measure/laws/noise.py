@@ -10,9 +10,9 @@ from scipy.linalg import cholesky, solve_triangular, toeplitz
 
 # A structure is an autoregression of order 1 that holds `share` of the variance, and white noise that holds the rest.
 STRUCTURES = np.array([(0.0, 0.0)] + [(phi, share) for phi in (0.3, 0.5, 0.7, 0.85, 0.95) for share in (0.4, 0.7, 1.0)])
-POWERS = np.linspace(0, 1.6, 9)  # of the level that noise may grow with
+POWERS, CONSTANT = (x.reshape(-1, 1) for x in np.meshgrid((-1, -0.5, 0.5, 1, 1.5, 2), (0, 0.01, 0.03, 0.1, 0.3, 0.6, 1)))
 LEAST_LEVEL = 0.02  # of the largest; a fitted curve may come near 0
-WHITE = 1 / 3  # weight of white noise beforehand; the others share the rest as sqrt(1 - phi)
+WHITE = 1 / 4  # weight of white noise beforehand; the others share the rest as (1 - phi)^(1/3)
 
 
 @dataclass(frozen=True)
@@ -47,51 +47,50 @@ def structures(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def prior() -> np.ndarray:
-    """White noise 1/3; every other structure in proportion to sqrt(1 - phi)."""
-    weight = np.sqrt(1 - STRUCTURES[:, 0])
+    """White noise 1/4; every other structure in proportion to (1 - phi)^(1/3)."""
+    weight = (1 - STRUCTURES[:, 0]) ** (1 / 3)
     weight[0] = 0
     weight *= (1 - WHITE) / weight.sum()
     weight[0] = WHITE
     return weight
 
 
-def weigh(residual: np.ndarray, design: np.ndarray) -> Noise:
+def weigh(residual: np.ndarray, design: np.ndarray, level: np.ndarray) -> Noise:
     """The noise of residuals, structures weighted by restricted likelihood (Patterson & Thompson 1971) and prior.
 
     log l = -(log|C| + log|X'C^-1 X| + (n - p) log r'Pr) / 2,   sigma^2 = r'Pr / (n - p)
-    with P = C^-1 - C^-1 X (X'C^-1 X)^-1 X'C^-1, after division of residual and design by the local scale. What the
-    design took out of the residuals is accounted for; so autocorrelation is not underestimated in short series.
+    with P = C^-1 - C^-1 X (X'C^-1 X)^-1 X'C^-1. What the design took out of the residuals is accounted for; so
+    autocorrelation is not underestimated in short series. sigma is that of residual and design divided by the scale,
+    l that of both as they are: the rows with the most noise say most of how it hangs together, as they do of a.
     """
     n, p = design.shape
-    scale = local_scale(residual)
+    scale = level_scale(residual, level)
     correlation, roots = structures(n)
-    both = np.column_stack([design, residual]) / scale[:, None]
+    both = np.column_stack([design, residual])
     likelihood, variance = np.empty(len(STRUCTURES)), np.empty(len(STRUCTURES))
     for s, root in enumerate(roots):
-        r = np.abs(np.diag(np.linalg.qr(solve_triangular(root, both, lower=True), mode="r")))
-        rest = max(r[p] ** 2, np.finfo(float).tiny)
-        variance[s] = rest / (n - p)
-        likelihood[s] = -np.log(np.diag(root)).sum() - np.log(r[:p]).sum() - (n - p) / 2 * np.log(rest)
+        variance[s] = triangle(root, both / scale[:, None])[p] ** 2 / (n - p)
+        r = triangle(root, both)
+        likelihood[s] = -np.log(np.diag(root)).sum() - np.log(r[:p]).sum() - (n - p) * np.log(r[p])
     weight = prior() * np.exp(likelihood - likelihood.max())
     return Noise(scale, weight / weight.sum(), variance, correlation)
 
 
-def local_scale(residual: np.ndarray) -> np.ndarray:
-    """Root mean square of the residuals within n/4 rows of each row: noise grows and shrinks along a run."""
-    w = max(1, len(residual) // 4)
-    near = np.ones(2 * w + 1)
-    squares, rows = (np.convolve(x, near)[w:-w] for x in (residual**2, np.ones_like(residual)))
-    return np.sqrt(np.maximum(squares / rows, np.finfo(float).tiny))
+def triangle(root: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The diagonal of R in root^-1 columns = Q R: what each column adds to those before it, never quite 0."""
+    r = np.linalg.qr(solve_triangular(root, columns, lower=True), mode="r")
+    return np.maximum(np.abs(np.diag(r)), np.finfo(float).tiny ** 0.5)
 
 
 def level_scale(residual: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """Root mean square of residuals that grow as a power of the level: sigma level^p, p the mean of its likelihood.
+    """Root mean square of residuals whose variance is constant, grows as a power of the level, or is a sum of both.
 
-    log l(p) = -p sum log level - n/2 log sum (residual / level^p)^2
+    v_t = c + (1 - c) (level_t / max level)^2p,   log l(p, c) = -1/2 sum log v_t - n/2 log sum residual_t^2 / v_t
+    The variance is the mean over all p and c, weighted by l.
     """
-    log = np.log(np.maximum(level, LEAST_LEVEL * level.max()) / level.max())
-    each = np.maximum((residual**2 * np.exp(-2 * POWERS[:, None] * log)).mean(1), np.finfo(float).tiny)
-    likelihood = -POWERS * log.sum() - len(residual) / 2 * np.log(each)
+    part = np.maximum(level / level.max(), LEAST_LEVEL)
+    v = CONSTANT + (1 - CONSTANT) * part ** (2 * POWERS)
+    size = np.maximum((residual**2 / v).mean(1), np.finfo(float).tiny)
+    likelihood = -np.log(v).sum(1) / 2 - len(residual) / 2 * np.log(size)
     weight = np.exp(likelihood - likelihood.max())
-    scale = np.exp(float(POWERS @ weight / weight.sum()) * log)
-    return scale * np.sqrt(np.maximum(((residual / scale) ** 2).mean(), np.finfo(float).tiny))
+    return np.sqrt((weight * size / weight.sum()) @ v)
