@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isotherm.measure.dynamics import ESTIMATORS
+
 FAMILIES = {"trained": ("countdown", "chain", "subset"), "held_out": ("fill", "ladder", "route")}
 ENVIRONMENT = {
     "versions": {"python": "3.11.4", "torch": "2.13.0"},
@@ -16,6 +18,7 @@ ENVIRONMENT = {
     "dtype": "float32",
     "reason": "bfloat16 took 1.7 times as long here",
 }
+SCALE, MEASURED, TOKENS = 50.0, (5, 10, 15, 20), 300
 
 
 def make_run(path: Path, method: str = "grpo", seed: int = 0, steps: int = 100, floor: float = 0.09, **more) -> Path:
@@ -79,3 +82,30 @@ def write_eval(path: Path, step: int, random: np.random.Generator, response: str
         for s in range(4)
     ]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows), path / "rollouts" / f"eval-{step:06d}.parquet")
+
+
+def made_up(step: int, update: int, noise: float) -> dict:
+    """Tokens whose change is SCALE times the exact prediction and its penalty, and noise."""
+    random = np.random.default_rng([step, update])
+    count = TOKENS + 10 * update
+    sign = random.integers(-1, 2, count)
+    exact, penalty = random.normal(-1e-4, 1e-3, count), random.normal(0, 1e-4, count)
+    measured = SCALE * (exact + penalty) + noise * random.normal(size=count)
+    return {
+        "step": [step] * count, "update": [update] * count, "position": np.arange(count) % 40,
+        "advantage": sign * 0.5, "covariance": random.normal(size=count), "loss": random.normal(size=count),
+        "gradient": random.random(count), "measured": measured, "along_step": [float(measured.mean())] * count,
+        "predicted_exact": exact, "predicted_penalty": penalty,
+        **{f"predicted_{name}": random.normal(size=count) for name in ESTIMATORS if name != "exact"},
+        "token": random.choice(["a", "b", "<eos>"], count), "family": random.choice(["chain", "subset"], count),
+        "quadrant": random.choice(["I", "II", "III", "IV"], count), "quadrant_published": ["I"] * count,
+        "clip": random.choice(["inside", "above, stopped"], count),
+    }  # fmt: skip
+
+
+def write_measured(path: Path) -> None:
+    """Two measured updates in each of the steps of MEASURED."""
+    (path / "dynamics").mkdir()
+    for step in MEASURED:
+        parts = [pa.table(made_up(step, update, noise=0.01)) for update in (0, 1)]
+        pq.write_table(pa.concat_tables(parts), path / "dynamics" / f"step-{step:06d}.parquet")

@@ -7,39 +7,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from folders import MEASURED, SCALE, made_up, write_measured
+
 from isotherm.errors import UserError
 from isotherm.measure.dynamics import ESTIMATORS
 from isotherm.report.dynamics import SPLITS, covariance_table
 from isotherm.runs import Run
 
-SCALE, STEPS, TOKENS = 50.0, (5, 10, 15, 20), 300
-
-
-def made_up(step: int, update: int, noise: float) -> dict:
-    """Tokens whose change is SCALE times the exact prediction and its penalty, and noise."""
-    random = np.random.default_rng([step, update])
-    count = TOKENS + 10 * update
-    sign = random.integers(-1, 2, count)
-    exact, penalty = random.normal(-1e-4, 1e-3, count), random.normal(0, 1e-4, count)
-    measured = SCALE * (exact + penalty) + noise * random.normal(size=count)
-    return {
-        "step": [step] * count, "update": [update] * count, "position": np.arange(count) % 40,
-        "advantage": sign * 0.5, "covariance": random.normal(size=count), "loss": random.normal(size=count),
-        "gradient": random.random(count), "measured": measured, "along_step": [float(measured.mean())] * count,
-        "predicted_exact": exact, "predicted_penalty": penalty,
-        **{f"predicted_{name}": random.normal(size=count) for name in ESTIMATORS if name != "exact"},
-        "token": random.choice(["a", "b", "<eos>"], count), "family": random.choice(["chain", "subset"], count),
-        "quadrant": random.choice(["I", "II", "III", "IV"], count), "quadrant_published": ["I"] * count,
-        "clip": random.choice(["inside", "above, stopped"], count),
-    }  # fmt: skip
-
 
 @pytest.fixture
 def run(tmp_path) -> Run:
-    (tmp_path / "dynamics").mkdir()
-    for step in STEPS:
-        parts = [pa.table(made_up(step, update, noise=0.01)) for update in (0, 1)]
-        pq.write_table(pa.concat_tables(parts), tmp_path / "dynamics" / f"step-{step:06d}.parquet")
+    write_measured(tmp_path)
     return Run(tmp_path)
 
 
@@ -62,7 +40,7 @@ def test_the_estimator_that_is_right_is_found(run):
 def test_the_parts_of_every_split_sum_to_the_whole(run, by):
     rows = run.attribution(by).to_pylist()
     assert len(rows) > 1 or by == "quadrant_published"
-    updates = [made_up(step, update, 0.01) for step in STEPS for update in (0, 1)]
+    updates = [made_up(step, update, 0.01) for step in MEASURED for update in (0, 1)]
     for name, column in (("predicted", "predicted_exact"), ("penalty", "predicted_penalty"), ("measured", "measured")):
         whole = np.mean([np.mean(u[column]) for u in updates])
         assert sum(row[name] for row in rows) == pytest.approx(whole, rel=1e-9)
@@ -71,7 +49,7 @@ def test_the_parts_of_every_split_sum_to_the_whole(run, by):
 
 
 def test_a_part_by_hand(run):
-    updates = [made_up(step, update, 0.01) for step in STEPS for update in (0, 1)]
+    updates = [made_up(step, update, 0.01) for step in MEASURED for update in (0, 1)]
     wanted = np.mean([u["measured"][u["advantage"] < 0].sum() / len(u["measured"]) for u in updates])
     (row,) = (row for row in run.attribution("sign").to_pylist() if row["sign"] == "negative")
     assert row["measured"] == pytest.approx(wanted)
@@ -81,7 +59,7 @@ def test_the_table_of_covariances(run):
     table = covariance_table(run)
     assert list(table) == [0.0002, 0.002, 0.02, 0.2, 0.5, 1.0]
     assert list(table.values()) == sorted(table.values(), reverse=True)
-    tops = [made_up(step, update, 0.01)["covariance"].max() for step in STEPS for update in (0, 1)]
+    tops = [made_up(step, update, 0.01)["covariance"].max() for step in MEASURED for update in (0, 1)]
     assert table[0.0002] == pytest.approx(np.mean(tops))
 
 

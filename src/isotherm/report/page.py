@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from isotherm.errors import UserError
-from isotherm.report import examples, figures, summary, tables
+from isotherm.report import examples, figures, origins, summary, tables
 from isotherm.report.panels import Panel, panels
 from isotherm.report.text import escape, labels, number, percent
 from isotherm.runs import Run
@@ -44,6 +44,7 @@ def page(runs: list[Run]) -> str:
         section("Curves", curves(runs)),
         section("Settings", tables.differing([r.config for r in runs], heads, "settings")),
         section("Final values", f"<p>{LAST}</p>" + tables.final_metrics(runs, heads)),
+        section("Where the change of entropy came from", origins.origins(runs, heads)),
         section("Responses before and after", answers(runs, heads)),
         section("Environment", tables.differing([r.environment for r in runs], heads, "facts")),
     ])  # fmt: skip

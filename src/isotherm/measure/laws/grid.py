@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-EXPONENTS = np.array([[0.4, 1.3], np.log([0.5, 4.0])])  # beta of exp(-(t / tau)^beta), log gamma of (1 + t / tau)^-gamma
+EXPONENTS = np.array(
+    [[0.4, 1.3], np.log([0.5, 4.0])]
+)  # beta of exp(-(t / tau)^beta), log gamma of (1 + t / tau)^-gamma
 EACH, TIMES = 14, 16  # exponents of each family, and values of tau for each exponent
 FEW = 3  # likely cells in a row; with fewer the most likely value may lie unseen between two
 
@@ -58,7 +60,6 @@ class Grid:
         old, new = middles(self.exponents, EACH), middles(exponents, EACH)
         both = zip(old, new, times, strict=True)
         return Grid(self.limits, exponents, np.stack([bracketed(o, n, ends) for o, n, ends in both]))
-
 
     def fine(self, log: np.ndarray, unlikely: float, enough: int) -> bool:
         """Whether every exponent, and every family, has enough cells within `unlikely` of the most likely."""

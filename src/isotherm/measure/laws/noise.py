@@ -10,7 +10,9 @@ from scipy.linalg import cholesky, solve_triangular, toeplitz
 
 # A structure is an autoregression of order 1 that holds `share` of the variance, and white noise that holds the rest.
 STRUCTURES = np.array([(0.0, 0.0)] + [(phi, share) for phi in (0.3, 0.5, 0.7, 0.85, 0.95) for share in (0.4, 0.7, 1.0)])
-POWERS, CONSTANT = (x.reshape(-1, 1) for x in np.meshgrid((-1, -0.5, 0.5, 1, 1.5, 2), (0, 0.01, 0.03, 0.1, 0.3, 0.6, 1)))
+POWERS, CONSTANT = (
+    x.reshape(-1, 1) for x in np.meshgrid((-1, -0.5, 0.5, 1, 1.5, 2), (0, 0.01, 0.03, 0.1, 0.3, 0.6, 1))
+)
 LEAST_LEVEL = 0.02  # of the largest; a fitted curve may come near 0
 WHITE = 1 / 4  # weight of white noise beforehand; the others share the rest as (1 - phi)^(1/3)
 
