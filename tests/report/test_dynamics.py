@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from folders import MEASURED, SCALE, made_up, write_measured
 
 from isotherm.errors import UserError

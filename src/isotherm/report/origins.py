@@ -15,8 +15,8 @@ SPLITS = {
 }
 COLUMNS = ("share of tokens", "predicted change", "measured change", "share of |loss|", "share of gradient norms")
 NOTE = (
-    "From the updates that were measured token by token, the mean over them. Changes in nats per token; the prediction is "
-    "the exact first order at each token's own logits, up to a scale."
+    "From the updates that were measured token by token, the mean over them. Changes in nats per token; the prediction "
+    "is the exact first order at each token's own logits, up to a scale."
 )
 TOPS = "covariance of log pi and A, tokens by rank (arXiv 2505.22617)"
 

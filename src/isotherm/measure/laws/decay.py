@@ -53,8 +53,9 @@ def shape(t: np.ndarray | float, tau: np.ndarray, exponent: np.ndarray, power: n
 def falls(t: np.ndarray, h: np.ndarray, longest: float, seed: int) -> Falls:
     """Draws of (shape, tau, f, h0) given the rows: t from 0 on, tau up to `longest`.
 
-    Beforehand both families, beta, log gamma, log tau, h0, f in [0, 2 max h] and log sigma are equally likely, and
-    structures as in `noise`. Given shape, tau and structure, h is linear in (f, h0), with a t distribution truncated in f.
+    Beforehand both families, beta, log gamma, log tau, h0, f in [0, 2 max h] and log sigma are equally likely;
+    structures as in `noise`. Given shape, tau and structure, h is linear in (f, h0), whose posterior is a t
+    distribution, truncated in f.
     """
     grid, cells = settled(t, h, longest)
     rng = np.random.default_rng(seed)
