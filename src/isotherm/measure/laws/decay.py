@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.special import logsumexp, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
 from isotherm.measure.laws.grid import FEW, Grid
 from isotherm.measure.laws.noise import STRUCTURES, level_scale, prior, structures
@@ -73,13 +73,14 @@ def settled(t: np.ndarray, h: np.ndarray, longest: float) -> tuple[Grid, Cells]:
         if grid.fine(cells.log[0], FAR, FEW):
             break
         grid = grid.refined(cells.log[0], FAR)
+    cells = Cells(grid, t, h, len(STRUCTURES))
     for _ in range(PASSES):
-        cells = Cells(grid, t, h, len(STRUCTURES))
-        log = logsumexp(cells.log, axis=0)
+        log = np.logaddexp.reduce(cells.log)
         if grid.fine(log, UNLIKELY, ENOUGH):
             break
         grid = grid.refined(log, UNLIKELY)
-    return cells.grid, cells
+        cells = Cells(grid, t, h, len(STRUCTURES))
+    return grid, cells
 
 
 def best(g: np.ndarray, h: np.ndarray) -> np.ndarray:
@@ -95,7 +96,6 @@ class Cells:
     """The posterior of (f, h0) for every structure s and curve k, and the weight of each: fields of shape [S, K]."""
 
     def __init__(self, grid: Grid, t: np.ndarray, h: np.ndarray, structured: int) -> None:
-        self.grid = grid
         n, g = len(t), shape(t[:, None], grid.tau, grid.exponent, grid.power)
         self.freedom, self.highest = n - 2, 2 * h.max()
         fitted = best(g, h)
@@ -109,7 +109,7 @@ class Cells:
         self.error = np.sqrt(self.variance * self.ff)
         self.below, self.above = (stdtr(self.freedom, (x - self.floor) / self.error) for x in (0.0, self.highest))
         log += np.log(np.maximum(self.above - self.below, 1e-300)) + np.log(prior())[:structured, None] + grid.log_size
-        self.log = log - logsumexp(log)
+        self.log = log - np.logaddexp.reduce(log, axis=None)
         self.weight = np.exp(self.log)
 
     def solve(self, s: int, one: np.ndarray, h: np.ndarray, g: np.ndarray) -> np.ndarray:

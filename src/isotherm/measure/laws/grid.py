@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 EXPONENTS = np.array(
     [[0.4, 1.3], np.log([0.5, 4.0])]
@@ -52,7 +51,7 @@ class Grid:
         First tau within each exponent; once each has cells enough for that, exponents within each family as well.
         """
         log = log.reshape(2, EACH, TIMES)
-        each = logsumexp(log, axis=2)
+        each = np.logaddexp.reduce(log, axis=2)
         times = np.clip(narrowed(self.times, log, unlikely), *self.limits)
         if fewest(log, unlikely) < FEW:
             return Grid(self.limits, self.exponents, times)
@@ -64,7 +63,7 @@ class Grid:
     def fine(self, log: np.ndarray, unlikely: float, enough: int) -> bool:
         """Whether every exponent, and every family, has enough cells within `unlikely` of the most likely."""
         log = log.reshape(2, EACH, TIMES)
-        return min(fewest(log, unlikely), fewest(logsumexp(log, axis=2), unlikely)) >= enough
+        return min(fewest(log, unlikely), fewest(np.logaddexp.reduce(log, axis=2), unlikely)) >= enough
 
 
 def fewest(log: np.ndarray, unlikely: float) -> int:
