@@ -88,7 +88,10 @@ def of_fall(fall: Exhaustion | None, law: Law | None, t: np.ndarray) -> Iterator
     if fall is None and law is not None:
         yield "Entropy is not seen to fall, and a forecast supposes the shape of a fall: do not rely on one."
     if fall and fall.step.high - fall.step.low < NARROW * (fall.step.value - float(t[0])):
-        yield "The step at which entropy is used up is known to about 1 % at best, where the curves of the fit lie."
+        yield (
+            "The interval for the step at which entropy is used up is narrower than 1 %: it holds only as far as the "
+            "fall keeps to the fitted shapes."
+        )
 
 
 def of_law(law: Law | None) -> Iterator[str]:
