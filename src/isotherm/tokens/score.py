@@ -139,16 +139,16 @@ def product(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def logits_gradient(logits: Tensor, target: Tensor, grads: list[Tensor | None], options: Options) -> Tensor:
     """d loss / d logits = [pi (-g1 - g2 (log pi + H)) + g1 1(target) + functionals] cap' / temperature."""
+    logp = capped_log_softmax(logits, options.cap, options.temperature)
+    return slopes_of(logits, logp, target, grads, options)
+
+
+def slopes_of(logits: Tensor, logp: Tensor, target: Tensor, grads: list[Tensor | None], options: Options) -> Tensor:
+    """The same where log pi is there already."""
     g1, g2, rest = grads[0], grads[1], grads[4:]
-    slope = 1.0 / options.temperature
-    if options.cap is not None:
-        squashed = torch.tanh(logits / options.cap)
-        slope, logits = slope * (1 - squashed * squashed), options.cap * squashed
-    logp = torch.log_softmax(logits / options.temperature, -1)
     p = logp.exp()
-    dz = torch.zeros_like(p)
+    dz = torch.zeros_like(p) if g1 is None else p * -g1[:, None]
     if g1 is not None:
-        dz -= p * g1[:, None]
         dz.scatter_add_(1, target[:, None], g1[:, None].to(dz.dtype))
     if g2 is not None:
         finite = logp.clamp_min(torch.finfo(logp.dtype).min)
@@ -156,7 +156,10 @@ def logits_gradient(logits: Tensor, target: Tensor, grads: list[Tensor | None], 
         dz -= p * (finite + h) * g2[:, None]
     if any(g is not None for g in rest):
         dz += functional_gradient(logp, options.functionals, rest)
-    return dz * slope
+    if options.cap is not None:
+        squashed = torch.tanh(logits / options.cap)
+        dz *= 1 - squashed * squashed
+    return dz.div_(options.temperature)
 
 
 def functional_gradient(logp: Tensor, functionals: tuple[Functional, ...], grads: list[Tensor | None]) -> Tensor:
