@@ -58,6 +58,12 @@ class Config:
         "put the family's rules before each prompt; auto does so unless the model was made by `isotherm pretrain`",
         choices=("auto", "yes", "no"),
     )
+    chat: str = setting(
+        "auto",
+        "problems",
+        "put the model's chat template around each prompt; auto does so where the model folder has one",
+        choices=("auto", "yes", "no"),
+    )
 
     # rollout
     prompts: int = setting(32, "rollout", "problems per step", low=1)

@@ -31,7 +31,7 @@ def prepare(config: Config) -> None:
     source = open_source(config.train, config.data, config.seed)
     source.problems(0, 1)
     test_sets(config)
-    check_model(config.model)
+    check_model(config.model, config.chat)
     if config.reference:
         check_model(config.reference)
     thermostat(config, chosen)
