@@ -152,7 +152,7 @@ VARIANTS = [
     {"method": "clip_higher + siren(c=0.1) + aent(c=0.01) + lp_reg(share=0.5)", "micro_batch": 3},
     {"method": "reference_kl(c=0.1)", "reference_every": 2},
     {"data": "data.jsonl", "eval_problems": 0, "top_p": 0.9},
-    {"measure_every": 2, "method": "kl_cov(k=0.1) + entropy_bonus(c=0.1)"},
+    {"measure_every": 2, "measure_in": "parameters", "method": "kl_cov(k=0.1) + entropy_bonus(c=0.1)"},
 ]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from isotherm.objective.compose import build, parse
 from isotherm.objective.factors import Part, bare
 from isotherm.objective.method import Decision, Method, Penalty, Slots, decide
-from isotherm.objective.prediction import Push, push
+from isotherm.objective.prediction import Push, pulls
 from isotherm.objective.surrogates import clipped, log_ratio
 from isotherm.records import Tokens
 from isotherm.tokens.entropy_change import excess
@@ -91,8 +91,8 @@ def settings(part: Part) -> dict[str, Any]:
 @torch.no_grad()
 def is_idle(tokens: Tokens, method: Method, decision: Decision, without: Method) -> bool:
     """Whether the loss has the same slopes without the term."""
-    mine, other = push(tokens, method, decision), push(tokens, without, decide(tokens, without))
-    return all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
+    mine, other = pulls(tokens, method, decision), pulls(tokens, without, decide(tokens, without))
+    return all(torch.equal(mine[name], other[name]) for name in mine)
 
 
 def why(tokens: Tokens, term: Term) -> str:

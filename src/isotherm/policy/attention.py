@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from isotherm.policy.batch import ROUND, Batch
-from isotherm.policy.kernels import Attend
+from isotherm.policy.kernels import attend
 
 Pair = tuple[Tensor, Tensor]  # keys [B, kv_heads, head_width, columns] and values [B, kv_heads, columns, head_width]
 
@@ -73,7 +73,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, kind: torch.dtype) 
     (b, t, heads, head), kv = q.shape, k.shape[1]
     rep = heads // kv
     q = q.view(b, t, kv, rep, head).permute(0, 2, 3, 1, 4).reshape(b * kv, rep * t, head)
-    a = Attend.apply(q, k.flatten(0, 1), v.flatten(0, 1), mask, kind)
+    a = attend(q, k.flatten(0, 1), v.flatten(0, 1), mask, kind)
     return a.view(b, kv, rep, t, head).permute(0, 3, 1, 2, 4).reshape(b * t, heads * head)
 
 

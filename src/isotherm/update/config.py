@@ -179,6 +179,13 @@ class Config:
     measure_every: int = setting(
         40, "run", "steps between measurements of what each update did to the entropy, token by token; 0 is off", low=0
     )
+    measure_in: str = setting(
+        "logits",
+        "run",
+        "where each token's part in a measured update is computed: at the logits of its own state, or in the space of "
+        "the parameters as well, and with it exactly how much the method changes the gradient, at a few times the cost",
+        choices=("logits", "parameters"),
+    )
     sinks: tuple[str, ...] = setting(
         (), "run", "also log to these trackers", choices=("trackio", "wandb", "tensorboard")
     )

@@ -63,6 +63,7 @@ class Trainer:
         method = self.method
         changes: list[Change] = []
         rule, skipped = self.rule(temperature), 0
+        exactly = self.optimizer if config.measure_in == "parameters" else None
         try:
             sampled = {"sampler_log_prob": rollout.logprob, "sampler_entropy": rollout.entropy}
             require_finite(reward=rollout.reward, **sampled, sampler_moments=rollout.s2)
@@ -76,7 +77,7 @@ class Trainer:
                         outcomes.append(optimizer_step(self.policy, self.optimizer, batch, part, method, rule))
                     if was is not None:
                         with clock("measure"):
-                            changes.append(after(self.policy, batch, was, outcomes[-1], method, rule))
+                            changes.append(after(self.policy, batch, was, outcomes[-1], method, rule, exactly))
                 except NonFinite:
                     if config.nonfinite == "stop":
                         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -19,13 +19,18 @@ Functionals = Mapping[str, Functional] | None
 
 
 def score_rows(
-    policy: Policy, rollout: Rollout, rows: slice, temperature: float, functionals: Functionals = None
+    policy: Policy,
+    rollout: Rollout,
+    rows: slice,
+    temperature: float,
+    functionals: Functionals = None,
+    by: Callable[..., Scores] = score,
 ) -> Scores:
     """Scores of the tokens of some rows, differentiable outside `no_grad`."""
     batch, head = batch_of(rollout, rows, policy.device), policy.model.head
     target = flatten(batch.responses, batch.lengths)
     options = {"bias": head.bias, "cap": head.cap, "functionals": functionals}
-    return near(score(policy.model.hidden(batch), head.weight, target, temperature, **options))
+    return near(by(policy.model.hidden(batch), head.weight, target, temperature, **options))
 
 
 def near(scores: Scores) -> Scores:
