@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+import isotherm
 from contracts.test_microbatch import load_bench
+from isotherm.errors import UserError
 from isotherm.measure.attribution import losses
 from isotherm.objective.compose import method
 from isotherm.objective.idle import PLAIN
@@ -231,3 +233,8 @@ def test_nothing_of_the_policy_or_the_optimizer_is_touched(case):
     assert all(a is b for a, b in zip(parameters.values(), update.policy.parameters().values(), strict=True))
     assert all(torch.equal(p, kept[name]) and p.grad is None for name, p in parameters.items())
     assert len(update.optimizer.state) == states
+
+
+def test_it_is_refused_where_nothing_is_ever_measured(tmp_path):
+    with pytest.raises(UserError, match="measure_every = 0 never does"):
+        isotherm.train(measure_in="parameters", measure_every=0, out=str(tmp_path / "run"), quiet=True)

@@ -225,6 +225,17 @@ def test_other_settings_are_refused_by_name(settings, reference, capsys, name, v
     assert contents(reference) == before
 
 
+def test_a_setting_younger_than_the_run_was_at_its_default(settings, reference, tmp_path, capsys):
+    out = tmp_path / "run"
+    subprocess.run(["cp", "-r", reference, out], check=True)
+    written = json.loads((out / "config.json").read_text())
+    assert written.pop("chat") == "auto"
+    (out / "config.json").write_text(json.dumps(written))
+    assert command(settings, out) == 0
+    assert command(settings, out, chat="no") == 2
+    assert "holds a run with chat = 'auto', not 'no'" in capsys.readouterr().err
+
+
 def test_what_does_not_change_the_result_may_change(settings, reference):
     assert command(settings, reference, keep=5, save_every=1) == 0
 

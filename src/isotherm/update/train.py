@@ -125,7 +125,7 @@ def build(config: Config, folder: RunFolder, settings: precision.Precision, say:
         say("Prompts are put into the model's chat template; --chat no leaves it out.")
     reference = None
     if wants_reference(chosen):
-        reference = load_policy(config.reference or config.model, settings.compute, config.device)
+        reference = load_policy(config.reference or config.model, settings.compute, config.device, chat="no")
     chosen, held = thermostat(config, chosen)
     state: dict[str, Any] = {"step": 0, "next_problem": 0, "controls": {c.knob: c.init() for c in chosen.controls}}
     state |= {"thermostat": held.init() if held else {}, "quiet": {}}
