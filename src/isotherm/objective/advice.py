@@ -144,6 +144,13 @@ ADVICE = {
         SIZE.format("forking_tokens (share 0.8) or steer_binary (share 0.2)"),
         "It also shrinks the step as a whole, as the method beside it does.",
     ),
+    "at_random": Advice(
+        "The control of what it stands beside, such as Clip_B, Clip_V, Lp-Reg, STARE, A3PO or SIREN: as many tokens "
+        "of either sign get the same weights and coefficients. Only what is gained over it is the choice's.",
+        "Beside weights that are ratios or clips (gspo, archer, hapo, bapo) it breaks the clip; tokens that were to "
+        "be stopped are not. A term that treats all tokens of one sign alike is left as it is.",
+        method="clip_b + at_random",
+    ),
     "kl_cov_32b": Advice("KL-Cov on a model of about 32B parameters.", KL_COV),
     "kl_cov_shipped": Advice(
         "To compare with runs of the framework that ships these numbers.",

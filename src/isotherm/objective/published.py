@@ -91,6 +91,7 @@ ROWS = (
         needs_updates=True,
     ),
     Row("random_weight", controls.random_weight, PAR, "sec. 4, any selection at random", "a control, any size"),
+    Row("at_random", controls.at_random, PAR, "sec. 4, any decision at random", "a control, any size"),
     Row("kl_cov_32b", entropy.kl_cov_32b, ENTROPY_MECHANISM, "eq. 12, 13", "32B", "kl_cov.beta", needs_updates=True),
     Row(
         "kl_cov_shipped",
