@@ -222,8 +222,16 @@ ADVICE = {
     ),
     "dcpo": Advice(
         "When rare tokens need room to rise that a fixed clip does not give them.",
-        "A token of small pi_old may grow up to the cap, tenfold, within one rollout. The paper's smoothing of "
-        "advantages over steps is not here, and low and high could not be confirmed.",
+        "A token of small pi_old may grow up to the cap, tenfold, within one rollout. The authors' code also bounds "
+        "the loss of A < 0 by a dual clip of 10, which is not here.",
+    ),
+    "dcpo_smooth": Advice(
+        "When the same problems come again, as those of a file do in epochs: a group whose rewards are all equal still "
+        "teaches, by what earlier visits gave. With dcpo and sequence_mean it is the whole of DCPO.",
+        "On a first visit it is GRPO, and the families have few second ones. Earlier rewards are an older policy's. "
+        "The past of every problem goes into each checkpoint. Its effect on entropy is unknown.",
+        method="dcpo + dcpo_smooth + sequence_mean",
+        options=KEEP,
     ),
     "rescue": Advice(
         "When tokens just outside the clip should keep their gradient now and then.",

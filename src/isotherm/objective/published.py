@@ -149,10 +149,11 @@ ROWS += (
         further.dcpo,
         "arXiv 2509.02333",
         "dynamic-clip rule",
-        "7B: cap 10, low and high not confirmed",
+        "7B: .16, .2, cap 10",
         "dcpo.high",
         True,
     ),
+    Row("dcpo_smooth", further.dcpo_smooth, "arXiv 2509.02333", "smoothing rule", "7B"),
     Row(
         "rescue",
         further.rescue,
