@@ -123,11 +123,8 @@ class Slopes:
 
 
 def slopes(total: Tensor, logprob: Tensor, entropy: Tensor) -> Slopes:
-    found = torch.autograd.grad(total, (logprob, entropy), allow_unused=True)
-    return Slopes(
-        float(total.detach()),
-        *(torch.zeros_like(x) if d is None else d for d, x in zip(found, (logprob, entropy), strict=True)),
-    )
+    first, second = torch.autograd.grad(total, (logprob, entropy), allow_unused=True, materialize_grads=True)
+    return Slopes(float(total.detach()), first, second)
 
 
 def ours(batch: Batch, method: Method) -> Slopes:
@@ -140,7 +137,7 @@ def ours(batch: Batch, method: Method) -> Slopes:
 
 def clipped_value(tokens: Tokens, method: Method, decision: Decision) -> float:
     """-sum N b A of the tokens that GSPO's weight stops, b the bound that their response's ratio is clipped to."""
-    bounds = next((part.keywords for part in method.weights if bare(part) is sequence_ratio), None)
+    bounds = next((getattr(part, "keywords", {}) for part in method.weights if bare(part) is sequence_ratio), None)
     if bounds is None:
         return 0.0
     a = tokens.advantage
