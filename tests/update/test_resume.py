@@ -79,6 +79,19 @@ def stop(monkeypatch: pytest.MonkeyPatch, step: int, settings: dict[str, Any]) -
     monkeypatch.setattr(api, "open_sinks", lambda *_: [])
 
 
+def test_rewards_of_earlier_visits_outlive_a_stop(settings, tmp_path, monkeypatch):
+    settings = settings | {"method": "dcpo_smooth", "data": str(tmp_path / "three.jsonl"), "steps": 4, "eval_every": 0}
+    lines = [json.dumps({"prompt": f"{i} + 1 =", "answer": str(i + 1)}) for i in range(3)]
+    (tmp_path / "three.jsonl").write_text("\n".join(lines))
+    whole = api.train(**settings, out=str(tmp_path / "whole"), quiet=True).path
+    settings["out"] = like(whole, tmp_path / "run")
+    stop(monkeypatch, 1, settings)
+    api.train(**settings, quiet=True)
+    states = [(path / "checkpoints/step-000004/state.json").read_bytes() for path in (whole, tmp_path / "run")]
+    assert states[0] == states[1]
+    assert sum(visits for visits, _, _ in json.loads(states[0])["trainer"]["past"].values()) == 16
+
+
 def test_ten_kills_leave_no_trace():
     """`python bench/kill.py --kills 200` is the long form."""
     command = [sys.executable, ROOT / "bench" / "kill.py", "--kills", "10", "--commands", "0"]

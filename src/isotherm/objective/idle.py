@@ -64,6 +64,8 @@ def terms_of(expression: str, method: Method) -> list[Term]:
         }
         if "surrogate" in slots and not same(slots["surrogate"], PLAIN.surrogate):
             changes["surrogate"] = PLAIN.surrogate
+        if "deal" in slots:
+            changes["deal"] = PLAIN.deal
         if changes:
             found.append(Term(row.name, slots, dataclasses.replace(method, **changes)))
     return found
@@ -106,4 +108,6 @@ def why(tokens: Tokens, term: Term) -> str:
         return "it left the weight of every token at 1: none was in its window or selection"
     if "shape" in term.slots:
         return "it left every advantage as it was"
+    if "deal" in term.slots:
+        return "all tokens of one sign of the advantage had the same to deal out"
     return f"no ratio came to where it differs from the clip .2/.2, for {still}"
