@@ -48,8 +48,9 @@ def run(model, tmp_path_factory) -> Run:
 @pytest.mark.parametrize("changes", [{}, {"micro_batch": 3}, {"updates": 1}, {"dtype": "bfloat16"}], ids=str)
 @pytest.mark.parametrize("method", METHODS)
 def test_measuring_does_not_change_what_is_trained(model, tmp_path, method, changes):
-    settings = changes | {"method": method, "measure_in": "parameters"}
-    runs = [trained(model, tmp_path / str(n), measure_every=n, **settings) for n in (0, 1)]
+    settings = changes | {"method": method}
+    measured = {"measure_every": 1, "measure_in": "parameters"}
+    runs = [trained(model, tmp_path / str(n), **settings | m) for n, m in enumerate(({"measure_every": 0}, measured))]
     weights = [[(r.checkpoint / f).read_bytes() for f in ("model.safetensors", "state.safetensors")] for r in runs]
     assert weights[0] == weights[1]
     signs = [f"dynamics/{step}_step/{name}" for step in ("plain", "adam") for name in SIGNS]
