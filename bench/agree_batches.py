@@ -18,7 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isotherm.objective.method import Method, decide, loss
+from isotherm.objective.factors import bare
+from isotherm.objective.interventions.clips import sequence_ratio
+from isotherm.objective.method import Decision, Method, decide, loss
 from isotherm.records import Tokens
 from isotherm.tokens.draws import keys
 from isotherm.tokens.stream import flatten, real, spread
@@ -29,8 +31,7 @@ BOUNDS = tuple(math.log(b) for b in (0.8, 0.9, 1.1, 1.2, 1.28, 3.0))  # where cl
 VALUES = {
     "plain": "the loss",
     "slopes": "slope log pi and slope H, summed",
-    "sum": "the slopes by log pi, and slope H, summed",
-    "none": "not compared",
+    "sum": "the slopes by log pi, and slope H, summed, and the bound where a response is clipped",
 }
 
 
@@ -118,31 +119,42 @@ class Slopes:
     loss: float
     logprob: Tensor
     entropy: Tensor
+    flat: float = 0.0  # what the peer's loss has of responses that are clipped, which have no slope
 
 
 def slopes(total: Tensor, logprob: Tensor, entropy: Tensor) -> Slopes:
-    found = torch.autograd.grad(total, (logprob, entropy), allow_unused=True)
-    return Slopes(
-        float(total.detach()),
-        *(torch.zeros_like(x) if d is None else d for d, x in zip(found, (logprob, entropy), strict=True)),
-    )
+    first, second = torch.autograd.grad(total, (logprob, entropy), allow_unused=True, materialize_grads=True)
+    return Slopes(float(total.detach()), first, second)
 
 
 def ours(batch: Batch, method: Method) -> Slopes:
     logprob, entropy = (flatten(x, batch.length).requires_grad_() for x in (batch.logprob, batch.entropy))
     tokens = stream(batch, logprob, entropy)
-    return slopes(loss(tokens, method, decide(tokens, method)), logprob, entropy)
+    decision = decide(tokens, method)
+    found = slopes(loss(tokens, method, decision), logprob, entropy)
+    return dataclasses.replace(found, flat=clipped_value(tokens, method, decision))
+
+
+def clipped_value(tokens: Tokens, method: Method, decision: Decision) -> float:
+    """-sum N b A of the tokens that GSPO's weight stops, b the bound that their response's ratio is clipped to."""
+    bounds = next((getattr(part, "keywords", {}) for part in method.weights if bare(part) is sequence_ratio), None)
+    if bounds is None:
+        return 0.0
+    a = tokens.advantage
+    bounded = torch.where(a > 0, (1 + bounds["high"]) * a, (1 - bounds["low"]) * a)
+    return -float((decision.normalizer * bounded)[decision.weight == 0].sum())
 
 
 def value(batch: Batch, mine: Slopes, how: str) -> float:
     """Our loss; or, where ours has the peer's slopes and another value by design, the peer's as it follows from ours.
 
-    sg(clip r) A log pi is linear in log pi, so its value is slope times log pi; sg(s) pi / sg(pi) A equals its slope.
+    sg(clip r) A log pi is linear in log pi, so its value is slope times log pi; s A equals the sum of its slopes, and
+    clip(s) A has none.
     """
     if how == "plain":
         return mine.loss
     logprob, entropy = (flatten(x, batch.length) for x in (batch.logprob, batch.entropy))
-    first = mine.logprob @ logprob if how == "slopes" else mine.logprob.sum()
+    first = mine.logprob @ logprob if how == "slopes" else mine.logprob.sum() + mine.flat
     return float(first + mine.entropy @ entropy)
 
 
@@ -183,8 +195,7 @@ class Errors:
     def add(self, batch: Batch, peer: Slopes, mine: Slopes, how: str) -> None:
         self.batches += 1
         self.active += bool(peer.logprob.any())
-        if how != "none":
-            self.raise_to("loss", relative(value(batch, mine, how), peer.loss))
+        self.raise_to("loss", relative(value(batch, mine, how), peer.loss))
         self.raise_to("logprob", relative(mine.logprob, peer.logprob))
         self.raise_to("entropy", relative(mine.entropy, peer.entropy))
 

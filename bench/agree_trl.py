@@ -63,8 +63,6 @@ CHECKS = (
     Check("sequence-level ratio", (
         (kind("grpo", importance_sampling_level="sequence", epsilon=3e-4, epsilon_high=4e-4), "gspo"),
         (kind("grpo", importance_sampling_level="sequence", epsilon_high=0.28), "gspo(low=0.2, high=0.28)"),
-    ), value="none"),
-    Check("sequence-level ratio, nothing clipped", (
         (kind("grpo", importance_sampling_level="sequence", epsilon=1.0, epsilon_high=1e9), "gspo(low=1, high=1e9)"),
     ), value="sum"),
     Check("high-entropy mask", (

@@ -51,8 +51,6 @@ LOSSES = (
     Check("gspo", (
         (mode("gspo", clip_ratio_low=3e-4, clip_ratio_high=4e-4, loss_agg_mode=SEQUENCE), "gspo"),
         (mode("gspo", clip_ratio_low=0.2, clip_ratio_high=0.28, loss_agg_mode=SEQUENCE), "gspo(low=0.2, high=0.28)"),
-    ), value="none"),
-    Check("gspo, nothing clipped", (
         (mode("gspo", clip_ratio_low=1.0, clip_ratio_high=1e9, loss_agg_mode=SEQUENCE), "gspo(low=1, high=1e9)"),
     ), value="sum"),
     Check("sapo", (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from isotherm.arguments import read_settings, settings_help
 from isotherm.errors import UserError
 
 DESCRIPTION = "Train reasoning models by reinforcement learning, and decide what happens to their entropy."
@@ -180,91 +181,6 @@ train one run; the same command again goes on where it was interrupted
   isotherm train [RECIPE] [--config FILE] [--SETTING VALUE ...] [--dry-run]
 
 RECIPE is a Python file with one function that returns a Config, or FILE.py:function."""
-
-
-def settings_help() -> str:
-    """All settings by section, from the fields of Config."""
-    from isotherm.update.config import FIELDS
-
-    lines, section = ["settings:"], ""
-    for f in FIELDS.values():
-        if f.metadata["section"] != section:
-            section = f.metadata["section"]
-            lines.append(f"\n  {section}")
-        default = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
-        choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
-        lines.append(f"    --{f.name.replace('_', '-'):<18} {f.metadata['help']}{choices} [{default}]")
-    return "\n".join(lines)
-
-
-def read_settings(arguments: list[str]) -> tuple[Any, bool]:
-    """A Config from a recipe, then a file, then the command line; and whether only to show it."""
-    from isotherm.update.config import Config, override, read_file
-
-    dry = "--dry-run" in arguments
-    rest = [a for a in arguments if a != "--dry-run"]
-    config = recipe(rest.pop(0)) if rest and not rest[0].startswith("-") else Config()
-    values: dict[str, Any] = {}
-    while rest:
-        name, value = option(rest)
-        if name == "config":
-            config = override(config, read_file(value))
-        else:
-            values[name] = value
-    return override(config, values), dry
-
-
-def option(rest: list[str]) -> tuple[str, str]:
-    """Takes `--name value` or `--name=value` off the front."""
-    word = rest.pop(0)
-    if not word.startswith("--"):
-        raise UserError(f"{word!r} is no setting; settings are written --name value.")
-    name, given, value = word[2:].partition("=")
-    name = name.replace("-", "_")
-    if name != "config":
-        from isotherm.update.config import require_known
-
-        require_known(name)
-    if not given:
-        if not rest:
-            raise UserError(f"--{name} needs a value.")
-        value = rest.pop(0)
-    return name, value
-
-
-def recipe(text: str) -> Any:
-    """The Config that a recipe's function returns."""
-    import importlib.util
-
-    from isotherm.update.config import Config
-
-    name, _, function = text.partition(":")
-    path = Path(name)
-    if path.suffix != ".py" or not path.is_file():
-        raise UserError(f"The recipe {name} does not exist; give a Python file with a function that returns a Config.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the user's own code
-        raise UserError(f"The recipe {name} fails: {type(error).__name__}: {error}.") from error
-    own = {k: f for k, f in vars(module).items() if callable(f) and getattr(f, "__module__", "") == path.stem}
-    if not function and len(own) != 1:
-        raise UserError(f"The recipe {name} has {len(own)} functions; name one as {name}:FUNCTION ({', '.join(own)}).")
-    chosen = own.get(function or next(iter(own)))
-    if chosen is None:
-        raise UserError(f"The recipe {name} has no function {function}; it has: {', '.join(own)}.")
-    try:
-        config = chosen()
-    except UserError:
-        raise
-    except Exception as error:  # the user's own code
-        raise UserError(f"The recipe {text} fails: {type(error).__name__}: {error}.") from error
-    if not isinstance(config, Config):
-        raise UserError(f"The recipe {text} returned {type(config).__name__}, not a Config.")
-    return config
 
 
 def train(arguments: list[str]) -> int:

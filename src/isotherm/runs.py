@@ -131,11 +131,14 @@ class Run:
 
         return dynamics(self)
 
-    def attribution(self, by: str = "sign") -> pyarrow.Table:
-        """Where the entropy went: by sign, quadrant, clip, position, token, family or covariance."""
+    def attribution(self, by: str = "sign", space: str = "logits") -> pyarrow.Table:
+        """Where the entropy went: by sign, quadrant, clip, position, token, family or covariance.
+
+        In the space of the parameters where the run was trained with measure_in=parameters.
+        """
         from isotherm.report.dynamics import attribution
 
-        return attribution(self, by)
+        return attribution(self, by, space)
 
     def stored(self, kind: str, step: int, columns: list[str] | None) -> pyarrow.Table:
         return parquet(self.file(kind, step), columns)

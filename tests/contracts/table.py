@@ -75,6 +75,9 @@ VARIANTS = (
     "aent(c=0.1, p=0.5, most=0.2) + sequence_mean",
     "lp_reg(kappa=0.001, share=0.5, beta=0.3)",
     "lp_reg(kappa=0.01, share=1.0) + siren(anchor=1.0) + aent",
+    "clip_b(mu=1.0) + at_random",
+    "lp_reg(kappa=0.001, share=0.5) + at_random",
+    "a3po + repo + kl_cov(k=0.1) + at_random + sequence_mean",
 )
 EXPRESSIONS = (*METHODS, *VARIANTS)
 
@@ -136,6 +139,8 @@ OFF = {
     "siren(c=0.0, anchor=1.0)": "grpo",
     "aent(c=0.0)": "grpo",
     "lp_reg(beta=0.0)": "ppo_clip(low=1.0, high=9.0)",
+    "at_random": "grpo",
+    "par(pos=0.3, neg=0.7, schedule=none) + at_random": "par(pos=0.3, neg=0.7, schedule=none)",
 }
 # and with these it is not
 ON = {
@@ -206,4 +211,6 @@ ON = {
     "aent": "grpo",
     "aent(p=0.0)": "entropy_bonus(c=1e-3)",
     "lp_reg(kappa=0.001, share=0.5)": "ppo_clip(low=1.0, high=9.0)",
+    "clip_b(mu=1.0) + at_random": "clip_b(mu=1.0)",
+    "lp_reg(kappa=0.001, share=0.5) + at_random": "lp_reg(kappa=0.001, share=0.5)",
 }

@@ -66,15 +66,18 @@ def test_a_stream_has_the_rectangle_row_after_row(batches):
 
 
 def test_the_value_of_a_stopped_loss_follows_from_our_slopes(batches):
-    """sg(min(r, 3)) A log pi, and sg(s) pi / sg(pi) A where nothing is clipped, each over the tokens or responses."""
+    """sg(min(r, 3)) A log pi over the tokens, and min(s A, clip(s) A) over the responses."""
     batch = batches.draw(4)
     mine = batches.ours(batch, method("cispo(high=2) + entropy_bonus(c=0.1)"))
     r = (batch.logprob - batch.old).exp().clamp_max(3)
     stopped = -(r * batch.advantage[:, None] * batch.logprob + 0.1 * batch.entropy)
     assert batches.value(batch, mine, "slopes") == pytest.approx(float(stopped[batch.mask].mean()))
-    whole = batches.ours(batch, method("gspo(low=1, high=1e9)"))
-    means = ((batch.logprob - batch.old) * batch.mask).sum(1) / batch.length
-    assert batches.value(batch, whole, "sum") == pytest.approx(float(-(means.exp() * batch.advantage).mean()))
+    s = (((batch.logprob - batch.old) * batch.mask).sum(1) / batch.length).exp()
+    for low, high in ((1.0, 1e9), (0.02, 0.05)):
+        whole, clipped = batches.ours(batch, method(f"gspo(low={low}, high={high})")), s.clamp(1 - low, 1 + high)
+        wanted = -torch.minimum(s * batch.advantage, clipped * batch.advantage).mean()
+        assert batches.value(batch, whole, "sum") == pytest.approx(float(wanted), rel=1e-12)
+        assert bool(whole.flat) == (low < 1)
 
 
 def test_another_method_is_seen_to_differ(batches):

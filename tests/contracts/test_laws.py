@@ -162,7 +162,7 @@ def test_a_method_travels_as_text_and_as_pickle(expression):
         assert twin.name == expression
         assert torch.equal(a, b)
         assert torch.equal(slope_a, slope_b)
-        columns = {"length": torch.arange(1, 6), "likelihood": -torch.arange(5.0)}
+        columns = {"length": torch.arange(1, 6), "likelihood": -torch.arange(5.0), "past": torch.ones(5, 3)}
         assert torch.equal(*(estimate(m.advantage, reward, group, **columns) for m in (chosen, twin)))
         assert [c.knob for c in twin.controls] == [c.knob for c in chosen.controls]
 

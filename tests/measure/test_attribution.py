@@ -58,6 +58,15 @@ def test_a_part_that_is_lost_shows():
     assert abs(parts["positive"] - attribution.whole(tokens, c)) > 1e-3
 
 
+def test_parts_in_the_parameters_by_hand():
+    """A penalty that pulls on a functional counts as log pi and H do; a column that is not asked for does not."""
+    pulls = {"logprob": [0.5, -2.0], "entropy": [0.0, 0.125], "f": [3.0, 0.0], "s2ll": [9.0, 9.0]}
+    slopes = {"logprob": [4.0, 1.0], "entropy": [7.0, 16.0], "f": [-1.0, 5.0]}
+    found = attribution.in_parameters(*({k: torch.tensor(x) for k, x in d.items()} for d in (pulls, slopes)))
+    assert found.dtype == torch.float64
+    assert found.tolist() == pytest.approx([0.5 * 4 - 3, -2 + 2])
+
+
 def numbers(**columns):
     count = len(next(iter(columns.values())))
     given = {name: torch.tensor(x, dtype=torch.float64) for name, x in columns.items()}

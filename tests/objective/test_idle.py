@@ -47,8 +47,12 @@ def test_on_policy_what_cannot_act_is_named_with_its_reason(expression, name, sa
 
 
 @pytest.mark.parametrize(
-    "expression", ["kl_cov(k=0.1)", "clip_higher(high=0.3) + par(pos=0.5, schedule=none)", "steer"]
-)
+    "expression",
+    [
+        "kl_cov(k=0.1)", "clip_higher(high=0.3) + par(pos=0.5, schedule=none)", "steer",
+        "aent", "siren(anchor=0.1)", "lp_reg(share=1.0)",
+    ],
+)  # fmt: skip
 def test_off_policy_they_act(expression):
     assert idle(expression, batch(0)) == {}
 

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from isotherm.cli import read_settings
+from isotherm.arguments import read_settings
 from isotherm.objective import page
 from isotherm.objective.advice import ADVICE
 from isotherm.objective.compose import method, parse

@@ -1,12 +1,17 @@
 """Every method that selects tokens has a random control of equal size."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from contracts.streams import batch
+from isotherm.errors import UserError
 from isotherm.objective.compose import method
+from isotherm.objective.deals import in_place, within_sign
 from isotherm.objective.method import decide
 from isotherm.objective.surrogates import clipped
+from isotherm.tokens.draws import keys
 
 
 def touched(expression, tokens):
@@ -54,3 +59,52 @@ def test_the_control_of_a_selection_by_entropy_or_by_its_change():
         a, b = (decide(tokens, method(x)).weight for x in (expression, control))
         assert torch.equal(a.sort().values, b.sort().values)
         assert not torch.equal(a, b)
+
+
+def test_a_deal_gives_each_token_that_of_one_other_of_its_sign():
+    tokens = batch(6)
+    giver, sign = within_sign(tokens), tokens.advantage.sign()
+    assert torch.equal(giver.sort().values, in_place(tokens))
+    assert torch.equal(sign[giver], sign)
+    assert (giver == in_place(tokens)).double().mean() < 0.1
+    assert set(sign.tolist()) == {-1.0, 0.0, 1.0}
+
+
+def test_a_deal_is_uniform():
+    """Of four tokens of one sign each gives to each in a quarter of the draws: 6 standard errors of 2000 are .058."""
+    base = batch(7, (1, 1, 1, 1), range(4))
+    base = dataclasses.replace(base, advantage=torch.ones_like(base.advantage))
+    count = torch.zeros(4, 4)
+    for seed in range(2000):
+        giver = within_sign(dataclasses.replace(base, key=keys(seed, torch.arange(4))))
+        count[torch.arange(4), giver] += 1 / 2000
+    assert (count - 0.25).abs().max() < 0.058
+
+
+SELECTIONS = [
+    "clip_b(mu=1.0)", "clip_v(mu=1.0)", "lp_reg(kappa=0.001, share=0.5)", "stare(target=100.0)", "a3po", "erc(low=.01)",
+    "siren(anchor=1.0)", "clip_cov(ratio=0.1, low=0.2)", "kl_cov(k=0.1)", "forking_tokens", "steer_binary",
+    "entropy_mask",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", SELECTIONS)
+def test_any_selection_at_random_is_of_equal_size_on_either_side(expression):
+    tokens = batch(8)
+    mine, control = (decide(tokens, method(x)) for x in (expression, expression + " + at_random"))
+    differs = False
+    for sign in (-1, 0, 1):
+        side = tokens.advantage.sign() == sign
+        for a, b in zip(given(tokens, mine), given(tokens, control), strict=True):
+            torch.testing.assert_close(a[side].sort().values, b[side].sort().values, rtol=1e-12, atol=1e-12)
+            differs |= not torch.equal(a, b)
+    assert differs
+
+
+def given(tokens, decision):
+    return (decision.advantage - tokens.advantage, decision.weight, *decision.penalties)
+
+
+def test_two_deals_are_refused():
+    with pytest.raises(UserError, match="both random controls"):
+        method("clip_b + at_random + at_random")

@@ -97,6 +97,7 @@ def made_up(step: int, update: int, noise: float) -> dict:
         "gradient": random.random(count), "measured": measured, "along_step": [float(measured.mean())] * count,
         "predicted_exact": exact, "predicted_penalty": penalty,
         **{f"predicted_{name}": random.normal(size=count) for name in ESTIMATORS if name != "exact"},
+        "plain_step": random.normal(-1e-5, 1e-4, count), "adam_step": random.normal(-1e-3, 1e-3, count),
         "token": random.choice(["a", "b", "<eos>"], count), "family": random.choice(["chain", "subset"], count),
         "quadrant": random.choice(["I", "II", "III", "IV"], count), "quadrant_published": ["I"] * count,
         "clip": random.choice(["inside", "above, stopped"], count),

@@ -47,6 +47,23 @@ def test_the_parts_of_every_split_sum_to_the_whole(run, by):
         assert sum(row[name] for row in rows) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("by", SPLITS)
+def test_the_parts_in_the_parameters_sum_to_theirs(run, by):
+    rows = run.attribution(by, space="parameters").to_pylist()
+    assert rows[0].keys() == {by, "tokens", "plain_step", "adam_step"}
+    updates = [made_up(step, update, 0.01) for step in MEASURED for update in (0, 1)]
+    for name in ("plain_step", "adam_step"):
+        assert sum(row[name] for row in rows) == pytest.approx(np.mean([np.mean(u[name]) for u in updates]), rel=1e-9)
+    assert [row[by] for row in rows] == [row[by] for row in run.attribution(by).to_pylist()]
+
+
+def test_a_part_in_the_parameters_by_hand(run):
+    updates = [made_up(step, update, 0.01) for step in MEASURED for update in (0, 1)]
+    wanted = np.mean([u["adam_step"][u["advantage"] > 0].sum() / len(u["adam_step"]) for u in updates])
+    (row,) = (r for r in run.attribution("sign", "parameters").to_pylist() if r["sign"] == "positive")
+    assert row["adam_step"] == pytest.approx(wanted)
+
+
 def test_a_part_by_hand(run):
     updates = [made_up(step, update, 0.01) for step in MEASURED for update in (0, 1)]
     wanted = np.mean([u["measured"][u["advantage"] < 0].sum() / len(u["measured"]) for u in updates])
@@ -65,10 +82,16 @@ def test_the_table_of_covariances(run):
 def test_mistakes_are_sentences(run, tmp_path):
     with pytest.raises(UserError, match="cannot be split by 'colour'; valid are sign, quadrant"):
         run.attribution("colour")
+    with pytest.raises(UserError, match="no space 'weights' to attribute in; valid are logits, parameters"):
+        run.attribution("sign", space="weights")
     with pytest.raises(UserError, match="has no measured updates; train with measure_every"):
         Run(tmp_path / "nowhere").dynamics()
     path = run.path / "dynamics" / "step-000010.parquet"
     table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["adam_step"]), path)
+    assert len(run.attribution("sign")) == 3
+    with pytest.raises(UserError, match="step 10 at the logits alone; train with --measure-in parameters"):
+        run.attribution("sign", space="parameters")
     pq.write_table(table.drop_columns(["family"]), path)
     with pytest.raises(UserError, match=r"measurements of step 10 in .* are damaged: .*family"):
         run.dynamics()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from html.parser import HTMLParser
@@ -211,6 +212,19 @@ def test_runs_with_little_to_show(tmp_path):
     assert "Control beta" in text
     assert "Responses before and after" not in text
     structure(write_report([run, run], tmp_path / "twice.html").read_text(encoding="utf-8"))
+
+
+def test_what_was_measured_exactly_is_shown_where_it_was_measured(tmp_path):
+    folder = make_run(tmp_path / "a", steps=4)
+    assert "Where Adam took the entropy" not in load_run(folder).report().read_text(encoding="utf-8")
+    row = {"step": 5, "method/change": 0.5, "method/change_exact": 0.25, "dynamics/adam_step/negative": -0.002}
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    text = load_run(folder).report().read_text(encoding="utf-8")
+    structure(text)
+    assert "Where Adam took the entropy" in text
+    assert "gradients in the space of the parameters" in text
+    assert text.index("method/change<") < text.index("method/change_exact<")
 
 
 def test_a_failed_write_leaves_the_old_page(pair, tmp_path, monkeypatch):

@@ -211,7 +211,7 @@ def test_a_token_without_probability_is_never_drawn(u: float) -> None:
     assert int(ids) in (1, 2)
     assert ended == int(drawing.finished) == int(ids == 2)
     assert drawing.length.tolist() == [1]
-    assert torch.isfinite(drawing.logprob).all()
+    assert torch.isfinite(drawing.statistics).all()
 
 
 def test_a_whole_number_is_a_temperature_too(policy):

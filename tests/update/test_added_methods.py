@@ -41,7 +41,7 @@ def same_table_afterwards():
 
 
 def test_a_run_goes_on_with_the_same_method_only(tmp_path):
-    from isotherm.cli import recipe
+    from isotherm.arguments import recipe
 
     def load(value: float) -> None:
         (tmp_path / "own.py").write_text(RECIPE.format(value=value))

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isotherm import arguments as settings
 from isotherm import cli
 from isotherm.errors import UserError
 from isotherm.update.config import FIELDS, HINTS, LARGEST, Config, as_dict, override, read_file
@@ -177,7 +178,9 @@ def test_toml_says_the_same(tmp_path_factory, config):
 def test_the_command_line_goes_over_the_file_and_the_file_over_the_recipe(tmp_path):
     (tmp_path / "my.py").write_text("from isotherm import Config\ndef f(): return Config(lr=0.1, seed=1, steps=2)")
     (tmp_path / "a.yaml").write_text("seed: 3\nsteps: 4\n")
-    config, dry = cli.read_settings([str(tmp_path / "my.py"), "--config", str(tmp_path / "a.yaml"), "--steps", "5"])
+    config, dry = settings.read_settings(
+        [str(tmp_path / "my.py"), "--config", str(tmp_path / "a.yaml"), "--steps", "5"]
+    )
     assert (config.lr, config.seed, config.steps, dry) == (0.1, 3, 5, False)
 
 
@@ -230,7 +233,7 @@ def functions(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", [f"{path}:{f}" for path in RECIPES for f in functions(path)])
 def test_every_recipe_is_a_config_that_differs_from_the_default_or_is_the_baseline(name):
-    config = cli.recipe(name)
+    config = settings.recipe(name)
     assert isinstance(config, Config)
     assert config != Config() or name.endswith("grpo.py:grpo")
 

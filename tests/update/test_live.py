@@ -13,7 +13,7 @@ from contracts.test_microbatch import load_bench
 from isotherm.objective.compose import method
 from isotherm.objective.method import Decision, Method, Penalty, decide
 from isotherm.update import step
-from isotherm.update.live import live_responses, live_tokens
+from isotherm.update.live import cheapest, live_responses, live_tokens, tokens_run
 from isotherm.update.step import Rule, gradient
 
 bench = load_bench()
@@ -104,3 +104,21 @@ def test_a_penalty_without_a_coefficient_asks_for_nothing(case):
     tokens = bench.tokens_of(case, method("grpo"))
     silent = Method(penalties=(Penalty(lambda t: -t.entropy, lambda t: torch.zeros_like(t.advantage)),))
     assert torch.equal(live_tokens(silent, decide(tokens, silent)), tokens.advantage != 0)
+
+
+@pytest.mark.parametrize(("prompt", "wanted"), [(2, "live"), (50, "whole groups")])
+def test_a_dead_response_runs_along_where_its_absence_would_repeat_prompts(case, prompt, wanted):
+    """Three groups of 4 with 10 tokens each, one without signal, one response of another dead.
+
+    Alone: 7 prompts and 70 tokens. With the dead one: 2 prompts and 80.
+    """
+    group = np.repeat(np.arange(3), 4)
+    rollout = dataclasses.replace(
+        case.rollout, group=group, length=np.full(12, 10), prompts=[[1] * prompt for _ in range(3)]
+    )
+    live = np.array([True] * 4 + [False] * 4 + [True] * 3 + [False])
+    whole = group != 1
+    assert (tokens_run(rollout, live), tokens_run(rollout, whole)) == (7 * prompt + 70, 2 * prompt + 80)
+    assert cheapest(rollout, live).tolist() == (live if wanted == "live" else whole).tolist()
+    assert cheapest(rollout, whole).tolist() == whole.tolist()
+    assert not cheapest(rollout, np.zeros(12, bool)).any()

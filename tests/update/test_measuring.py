@@ -10,6 +10,7 @@ import torch
 
 from isotherm import api
 from isotherm.errors import UserError
+from isotherm.measure.attribution import SIGNS
 from isotherm.policy.text import character_tokenizer
 from isotherm.runs import Run, load_run
 from isotherm.update import measuring, precision, setup
@@ -47,11 +48,14 @@ def run(model, tmp_path_factory) -> Run:
 @pytest.mark.parametrize("changes", [{}, {"micro_batch": 3}, {"updates": 1}, {"dtype": "bfloat16"}], ids=str)
 @pytest.mark.parametrize("method", METHODS)
 def test_measuring_does_not_change_what_is_trained(model, tmp_path, method, changes):
-    runs = [trained(model, tmp_path / str(n), method=method, measure_every=n, **changes) for n in (0, 1)]
+    settings = changes | {"method": method}
+    measured = {"measure_every": 1, "measure_in": "parameters"}
+    runs = [trained(model, tmp_path / str(n), **settings | m) for n, m in enumerate(({"measure_every": 0}, measured))]
     weights = [[(r.checkpoint / f).read_bytes() for f in ("model.safetensors", "state.safetensors")] for r in runs]
     assert weights[0] == weights[1]
-    own = {"dynamics/measured", "dynamics/along_step", "dynamics/entropy_penalty"}
-    assert runs[1].metrics.keys() - runs[0].metrics.keys() == own
+    signs = [f"dynamics/{step}_step/{name}" for step in ("plain", "adam") for name in SIGNS]
+    own = {"dynamics/measured", "dynamics/along_step", "dynamics/entropy_penalty", "method/change_exact", *signs}
+    assert runs[1].metrics.keys() - runs[0].metrics.keys() == own | {"dynamics/adam_step/momentum"}
     for name, values in runs[0].metrics.items():
         np.testing.assert_array_equal(values, runs[1].metrics[name])
     assert [r.measured_steps for r in runs] == [[], [1, 2, 3, 4, 5]]
@@ -82,7 +86,7 @@ def test_the_change_is_that_of_the_scores(model, tmp_path):
     change, apart = update_by_hand(model, tmp_path, lr=1e-3)
     assert float(apart.abs().mean()) > 1e-3
     torch.testing.assert_close(torch.from_numpy(change.columns["measured"]).double(), apart, rtol=0, atol=5e-6)
-    assert change.row["measured"] == pytest.approx(float(apart.mean()), abs=1e-6)
+    assert change.row["dynamics/measured"] == pytest.approx(float(apart.mean()), abs=1e-6)
 
 
 def test_along_the_step_is_the_change_of_a_small_step(model, tmp_path):
@@ -90,8 +94,8 @@ def test_along_the_step_is_the_change_of_a_small_step(model, tmp_path):
     errors = []
     for lr in (1e-2, 1e-3):
         change, apart = update_by_hand(model, tmp_path / str(lr), lr)
-        errors.append(abs(change.row["along_step"] - float(apart.mean())))
-        assert abs(change.row["along_step"]) > 10 * errors[-1] or lr == 1e-2
+        errors.append(abs(change.row["dynamics/along_step"] - float(apart.mean())))
+        assert abs(change.row["dynamics/along_step"]) > 10 * errors[-1] or lr == 1e-2
     assert errors[1] < errors[0] / 30
 
 

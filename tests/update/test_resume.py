@@ -79,6 +79,19 @@ def stop(monkeypatch: pytest.MonkeyPatch, step: int, settings: dict[str, Any]) -
     monkeypatch.setattr(api, "open_sinks", lambda *_: [])
 
 
+def test_rewards_of_earlier_visits_outlive_a_stop(settings, tmp_path, monkeypatch):
+    settings = settings | {"method": "dcpo_smooth", "data": str(tmp_path / "three.jsonl"), "steps": 4, "eval_every": 0}
+    lines = [json.dumps({"prompt": f"{i} + 1 =", "answer": str(i + 1)}) for i in range(3)]
+    (tmp_path / "three.jsonl").write_text("\n".join(lines))
+    whole = api.train(**settings, out=str(tmp_path / "whole"), quiet=True).path
+    settings["out"] = like(whole, tmp_path / "run")
+    stop(monkeypatch, 1, settings)
+    api.train(**settings, quiet=True)
+    states = [(path / "checkpoints/step-000004/state.json").read_bytes() for path in (whole, tmp_path / "run")]
+    assert states[0] == states[1]
+    assert sum(visits for visits, _, _ in json.loads(states[0])["trainer"]["past"].values()) == 16
+
+
 def test_ten_kills_leave_no_trace():
     """`python bench/kill.py --kills 200` is the long form."""
     command = [sys.executable, ROOT / "bench" / "kill.py", "--kills", "10", "--commands", "0"]
@@ -152,7 +165,7 @@ VARIANTS = [
     {"method": "clip_higher + siren(c=0.1) + aent(c=0.01) + lp_reg(share=0.5)", "micro_batch": 3},
     {"method": "reference_kl(c=0.1)", "reference_every": 2},
     {"data": "data.jsonl", "eval_problems": 0, "top_p": 0.9},
-    {"measure_every": 2, "method": "kl_cov(k=0.1) + entropy_bonus(c=0.1)"},
+    {"measure_every": 2, "measure_in": "parameters", "method": "kl_cov(k=0.1) + entropy_bonus(c=0.1)"},
 ]
 
 
@@ -223,6 +236,17 @@ def test_other_settings_are_refused_by_name(settings, reference, capsys, name, v
     assert f"holds a run with {name} = {SETTINGS.get(name, 0)!r}, not {value!r}" in error
     assert error.count("\n") == 1
     assert contents(reference) == before
+
+
+def test_a_setting_younger_than_the_run_was_at_its_default(settings, reference, tmp_path, capsys):
+    out = tmp_path / "run"
+    subprocess.run(["cp", "-r", reference, out], check=True)
+    written = json.loads((out / "config.json").read_text())
+    assert written.pop("chat") == "auto"
+    (out / "config.json").write_text(json.dumps(written))
+    assert command(settings, out) == 0
+    assert command(settings, out, chat="no") == 2
+    assert "holds a run with chat = 'auto', not 'no'" in capsys.readouterr().err
 
 
 def test_what_does_not_change_the_result_may_change(settings, reference):

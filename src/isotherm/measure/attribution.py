@@ -6,7 +6,7 @@ A split sums values by label, so its parts make up the whole; `whole` adds the s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -34,6 +34,15 @@ def whole(tokens: Tokens, c: Tensor, *, eta: float = 1.0, temperature: float = 1
     t, c = tokens.map(lambda x: x.double()), c.double()
     inner = torch.dot(c * t.logprob.exp(), t.logprob + t.entropy) - torch.dot(c, t.s2l) - torch.dot(c, t.entropy * t.s2)
     return float(inner) * -eta / temperature**2
+
+
+def in_parameters(pulls: Mapping[str, Tensor], derivatives: Mapping[str, Tensor]) -> Tensor:
+    """<-grad loss_t, v> = sum_k pull_kt <grad F_kt, v> of every token, F_k being log pi, H and functionals, in float64.
+
+    Of v = lr grad mean H it is the token's part of the first-order change of the mean entropy of all states, not of
+    its own, in a step -lr grad loss; parts of any split sum to lr <-grad loss, grad mean H>.
+    """
+    return torch.stack([pulls[name].double() * x.double() for name, x in derivatives.items()]).sum(0)
 
 
 def sign(tokens: Tokens) -> Tensor:

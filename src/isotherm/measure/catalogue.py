@@ -146,6 +146,13 @@ METRICS: tuple[Metric, ...] = (
         "Size of what the method changes of the gradient of GRPO with PPO clip .2/.2 on the same tokens, over the size "
         "of that gradient; at the logits, each token's state by itself.",
     ),
+    Metric(
+        "method/change_exact",
+        "share",
+        "mean over updates",
+        "The same of the gradients in the space of the parameters, before the norm is clipped; every measure_every "
+        "steps, with measure_in=parameters.",
+    ),
     Metric("method/clamped", "share", "mean over tokens", "Share of the log-ratios clamped at -20 or 20."),
     Metric("method/covariance", "nats", "covariance over tokens", "Covariance of log pi and the advantage."),
     Metric("hold/line", "nats per token", "value in the step", "The entropy that the thermostat aims at."),
@@ -201,6 +208,22 @@ METRICS: tuple[Metric, ...] = (
         "nats per token",
         "mean over tokens, then over updates",
         "What a penalty on the entropy itself adds to dynamics/predicted/exact; every measure_every steps.",
+    ),
+    Metric(
+        "dynamics/plain_step/{name}",
+        "nats per token",
+        "sum over tokens, mean over updates",
+        "What tokens whose advantage is {name} do to the mean entropy in a step of minus the learning rate times the "
+        "gradient: the inner product of their part of it with the gradient of the mean entropy; every measure_every "
+        "steps, with measure_in=parameters.",
+    ),
+    Metric(
+        "dynamics/adam_step/{name}",
+        "nats per token",
+        "sum over tokens, mean over updates",
+        "The part of dynamics/along_step that comes from tokens whose advantage is {name}; momentum is what comes from "
+        "the gradients of earlier updates and from weight decay; every measure_every steps, with "
+        "measure_in=parameters.",
     ),
     Metric("knob/{name}", "setting", "value used in the step", "Value of the method's control {name}."),
     Metric(
@@ -342,6 +365,14 @@ DERIVED: tuple[Metric, ...] = (
         "nats per token",
         "mean over tokens",
         "Exact entropy in each tenth of the responses: token t of T is in part floor(10 t / T).",
+    ),
+    Metric(
+        "run.attribution(by, space)",
+        "nats per token",
+        "sum over the tokens of a label, mean over updates",
+        "The change of entropy by sign, quadrant, clip, position, token, family or covariance, of the measured "
+        "updates: at the logits of the tokens' own states, or with space=parameters through the parameters that all "
+        "tokens share, which needs measure_in=parameters.",
     ),
     Metric(
         "run.steps_to(name, threshold)",

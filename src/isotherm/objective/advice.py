@@ -144,6 +144,13 @@ ADVICE = {
         SIZE.format("forking_tokens (share 0.8) or steer_binary (share 0.2)"),
         "It also shrinks the step as a whole, as the method beside it does.",
     ),
+    "at_random": Advice(
+        "The control of what it stands beside, such as Clip_B, Clip_V, Lp-Reg, STARE, A3PO or SIREN: as many tokens "
+        "of either sign get the same weights and coefficients. Only what is gained over it is the choice's.",
+        "Beside weights that are ratios or clips (gspo, archer, hapo, bapo) it breaks the clip; tokens that were to "
+        "be stopped are not. A term that treats all tokens of one sign alike is left as it is.",
+        method="clip_b + at_random",
+    ),
     "kl_cov_32b": Advice("KL-Cov on a model of about 32B parameters.", KL_COV),
     "kl_cov_shipped": Advice(
         "To compare with runs of the framework that ships these numbers.",
@@ -215,8 +222,16 @@ ADVICE = {
     ),
     "dcpo": Advice(
         "When rare tokens need room to rise that a fixed clip does not give them.",
-        "A token of small pi_old may grow up to the cap, tenfold, within one rollout. The paper's smoothing of "
-        "advantages over steps is not here, and low and high could not be confirmed.",
+        "A token of small pi_old may grow up to the cap, tenfold, within one rollout. The authors' code also bounds "
+        "the loss of A < 0 by a dual clip of 10, which is not here.",
+    ),
+    "dcpo_smooth": Advice(
+        "When the same problems come again, as those of a file do in epochs: a group whose rewards are all equal still "
+        "teaches, by what earlier visits gave. With dcpo and sequence_mean it is the whole of DCPO.",
+        "On a first visit it is GRPO, and the families have few second ones. Earlier rewards are an older policy's. "
+        "The past of every problem goes into each checkpoint. Its effect on entropy is unknown.",
+        method="dcpo + dcpo_smooth + sequence_mean",
+        options=KEEP,
     ),
     "rescue": Advice(
         "When tokens just outside the clip should keep their gradient now and then.",

@@ -14,6 +14,7 @@ SINGLE = {
     "advantage": "group advantages",
     "surrogate": "surrogates",
     "normalizer": "normalizers",
+    "deal": "random controls",
 }
 SEVERAL = ("shape", "weights", "penalties", "controls")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from isotherm.objective.compose import build, parse
 from isotherm.objective.factors import Part, bare
 from isotherm.objective.method import Decision, Method, Penalty, Slots, decide
-from isotherm.objective.prediction import Push, push
+from isotherm.objective.prediction import Push, pulls
 from isotherm.objective.surrogates import clipped, log_ratio
 from isotherm.records import Tokens
 from isotherm.tokens.entropy_change import excess
@@ -64,6 +64,8 @@ def terms_of(expression: str, method: Method) -> list[Term]:
         }
         if "surrogate" in slots and not same(slots["surrogate"], PLAIN.surrogate):
             changes["surrogate"] = PLAIN.surrogate
+        if "deal" in slots:
+            changes["deal"] = PLAIN.deal
         if changes:
             found.append(Term(row.name, slots, dataclasses.replace(method, **changes)))
     return found
@@ -91,8 +93,8 @@ def settings(part: Part) -> dict[str, Any]:
 @torch.no_grad()
 def is_idle(tokens: Tokens, method: Method, decision: Decision, without: Method) -> bool:
     """Whether the loss has the same slopes without the term."""
-    mine, other = push(tokens, method, decision), push(tokens, without, decide(tokens, without))
-    return all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
+    mine, other = pulls(tokens, method, decision), pulls(tokens, without, decide(tokens, without))
+    return all(torch.equal(mine[name], other[name]) for name in mine)
 
 
 def why(tokens: Tokens, term: Term) -> str:
@@ -106,4 +108,6 @@ def why(tokens: Tokens, term: Term) -> str:
         return "it left the weight of every token at 1: none was in its window or selection"
     if "shape" in term.slots:
         return "it left every advantage as it was"
+    if "deal" in term.slots:
+        return "all tokens of one sign of the advantage had the same to deal out"
     return f"no ratio came to where it differs from the clip .2/.2, for {still}"

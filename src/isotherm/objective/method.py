@@ -1,4 +1,4 @@
-"""The whole framework: a method is a choice in seven slots; `decide` on the batch, differentiate `loss` on the token.
+"""The whole framework: a method is a choice in eight slots; `decide` on the batch, differentiate `loss` on the token.
 
 loss = - sum_t N_t w_t f(r_t, A_t) + sum_k sum_t N_t c_kt cost_k(t)
 """
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from isotherm.advantages.estimators import grpo
+from isotherm.objective.deals import in_place
 from isotherm.objective.factors import Part, bare, factors_of
 from isotherm.objective.functionals import functionals_of
 from isotherm.objective.normalizers import token_mean
@@ -79,12 +80,13 @@ class Method:
     surrogate: Part = field(default=functools.partial(ppo_clip, low=0.2, high=0.2))  # (tokens, advantage) -> f(r, A)
     penalties: tuple[Penalty, ...] = ()
     normalizer: Part = token_mean  # tokens -> N
+    deal: Part = in_place  # tokens -> whose weight, coefficients and change of the advantage each token takes
     controls: tuple[Control, ...] = ()
 
     @property
     def on_batch(self) -> tuple[Part, ...]:
         """The parts that `decide` evaluates."""
-        return (*self.shape, *self.weights, *(p.coefficient for p in self.penalties), self.normalizer)
+        return (*self.shape, *self.weights, *(p.coefficient for p in self.penalties), self.normalizer, self.deal)
 
     @property
     def factors(self) -> frozenset[str]:
@@ -181,7 +183,18 @@ def decide(tokens: Tokens, method: Method) -> Decision:
     for part in method.weights:
         weight = weight * part(tokens)
     normalizer = method.normalizer(tokens)
-    return Decision(advantage, weight, normalizer, tuple(p.decide(tokens, normalizer) for p in method.penalties))
+    penalties = tuple(p.decide(tokens, normalizer) for p in method.penalties)
+    return dealt(tokens, method, Decision(advantage, weight, normalizer, penalties))
+
+
+def dealt(tokens: Tokens, method: Method, decision: Decision) -> Decision:
+    """Each token with the weight and the coefficients of another, and with what was added to that one's advantage."""
+    if method.deal is in_place:
+        return decision
+    giver = method.deal(tokens)
+    added = decision.advantage - tokens.advantage
+    penalties = tuple(c[giver] for c in decision.penalties)
+    return Decision(tokens.advantage + added[giver], decision.weight[giver], decision.normalizer, penalties)
 
 
 def loss(tokens: Tokens, method: Method, decision: Decision) -> Tensor:

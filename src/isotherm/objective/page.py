@@ -18,7 +18,7 @@ from isotherm.objective.parameters import meaning, published
 from isotherm.objective.penalties import needs_reference
 from isotherm.objective.published import METHODS, Row
 
-SLOTS = ("advantage", "shape", "weights", "surrogate", "penalties", "normalizer", "control")
+SLOTS = ("advantage", "shape", "weights", "surrogate", "penalties", "normalizer", "deal", "control")
 RUN = "Run it"
 NOTHING = "nothing of the kind"
 WIDEST = 23  # of a column
@@ -168,7 +168,9 @@ def own_parts(row: Row) -> list[Part]:
 
 def parts_of(filled: Slots) -> list[Part]:
     several = [part for name in ("shape", "weights") for part in filled.get(name, ())]
-    single = [filled[name] for name in ("advantage", "surrogate", "default_surrogate", "normalizer") if name in filled]
+    single = [
+        filled[name] for name in ("advantage", "surrogate", "default_surrogate", "normalizer", "deal") if name in filled
+    ]
     penalties = [part for p in filled.get("penalties", ()) for part in (p.coefficient, p.cost)]
     read = [f for part in (*several, *penalties) for f in functionals_of(part).values()]
     moves = [control.update for control in filled.get("controls", ())]

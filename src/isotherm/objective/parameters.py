@@ -213,6 +213,8 @@ PUBLISHED = {
     "sapo.neg": "1.05",
     "ce_gppo.lower": "0.5 or 0.75",
     "ce_gppo.upper": "1",
+    "dcpo.low": "0.16; 0.2 in the authors' script",
+    "dcpo.high": "0.2; 0.28 in the authors' script",
     "dcpo.cap": "10",
     "qae.k": "0.4",
     "stare.share": "0.1",

@@ -21,12 +21,22 @@ class Push(NamedTuple):
 
 
 def push(tokens: Tokens, method: Method, decision: Decision) -> Push:
-    """-d loss / d (log pi, H) per token, by automatic differentiation of the loss over flat vectors."""
+    """-d loss / d (log pi, H) per token."""
+    found = pulls(tokens, method, decision)
+    return Push(found["logprob"], found["entropy"])
+
+
+def pulls(tokens: Tokens, method: Method, decision: Decision) -> dict[str, Tensor]:
+    """-d loss / d log pi, H and each functional, by name, per token: automatic differentiation over flat vectors."""
+    columns = {"logprob": tokens.logprob, "entropy": tokens.entropy, **tokens.extra}
     with torch.enable_grad():
-        leaves = [x.detach().requires_grad_() for x in (tokens.logprob, tokens.entropy)]
-        total = loss(dataclasses.replace(tokens, logprob=leaves[0], entropy=leaves[1]), method, decision)
-        pair = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else (None, None)
-    return Push(*(torch.zeros_like(x) if g is None else -g for g, x in zip(pair, leaves, strict=True)))
+        leaves = {name: x.detach().requires_grad_() for name, x in columns.items()}
+        extra = {name: leaves[name] for name in tokens.extra}
+        seen = dataclasses.replace(tokens, logprob=leaves["logprob"], entropy=leaves["entropy"], extra=extra)
+        total = loss(seen, method, decision)
+        slopes = torch.autograd.grad(total, list(leaves.values()), allow_unused=True) if total.requires_grad else ()
+    found = {name: -g for name, g in zip(leaves, slopes, strict=False) if g is not None}
+    return {name: found.get(name, torch.zeros_like(x)) for name, x in columns.items()}
 
 
 def changes(tokens: Tokens, method: Method, temperature: float = 1.0) -> Tensor:

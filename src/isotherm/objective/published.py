@@ -91,6 +91,7 @@ ROWS = (
         needs_updates=True,
     ),
     Row("random_weight", controls.random_weight, PAR, "sec. 4, any selection at random", "a control, any size"),
+    Row("at_random", controls.at_random, PAR, "sec. 4, any decision at random", "a control, any size"),
     Row("kl_cov_32b", entropy.kl_cov_32b, ENTROPY_MECHANISM, "eq. 12, 13", "32B", "kl_cov.beta", needs_updates=True),
     Row(
         "kl_cov_shipped",
@@ -148,10 +149,11 @@ ROWS += (
         further.dcpo,
         "arXiv 2509.02333",
         "dynamic-clip rule",
-        "7B: cap 10, low and high not confirmed",
+        "7B: .16, .2, cap 10",
         "dcpo.high",
         True,
     ),
+    Row("dcpo_smooth", further.dcpo_smooth, "arXiv 2509.02333", "smoothing rule", "7B"),
     Row(
         "rescue",
         further.rescue,

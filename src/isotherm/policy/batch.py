@@ -77,6 +77,9 @@ class Batch:
         places = torch.cat((prompt.flatten(), fed.flatten())).nonzero().squeeze(1)
         return Packing(rounded_up(ids), rounded_up(position), grid, rounded_up(places), states)
 
+    def padded(self) -> bool:
+        return bool((self.prompt_lengths < self.prompts.shape[1]).any())
+
     def padding_mask(self, dtype: torch.dtype) -> Tensor:
         """[G, 1, P] to add to scores against the prompt: blind to padding."""
         return blinders(self.hidden_columns()[:, None], dtype)

@@ -117,21 +117,22 @@ class Decoder(nn.Module):
         return twin
 
     def turns(self, positions: int) -> Tensor:
-        """exp(i position rate) of the rotary embedding for q and k, and 1 for v: [positions, heads + 2 kv_heads,
-        head_width / 2]."""
+        """exp(i position rate) of the rotary embedding for each head of q and k: [positions, heads, head_width / 2]."""
         half, device = self.shape.head_width // 2, self.embed.device
         rate = self.shape.rope_theta ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
         angle = (torch.arange(positions, device=device, dtype=torch.float32)[:, None] * rate).to(self.embed.dtype)
-        turned, kept = self.shape.heads + self.shape.kv_heads, self.shape.kv_heads
-        turn = torch.polar(torch.ones_like(angle), angle)[:, None]
-        return torch.cat((turn.expand(-1, turned, -1), torch.ones_like(turn).expand(-1, kept, -1)), 1)
+        return torch.polar(torch.ones_like(angle), angle)[:, None].repeat(1, self.shape.heads + self.shape.kv_heads, 1)
 
-    def attend_inputs(self, w: Weights, x: Tensor, turn: Tensor) -> Tensor:
-        """Of a stream of tokens: turned queries, turned keys, and values, [tokens, heads + 2 kv_heads, head_width]."""
+    def attend_inputs(self, w: Weights, x: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of a stream of tokens: turned queries, turned keys, and values, [tokens, heads or kv_heads, head_width]."""
         s, n = self.shape, len(x)
-        y = F.linear(normal(x, s.norm_eps, self.kind(x)), w.qkv, w.qkv_bias).to(x.dtype)
-        y = torch.view_as_complex(y.view(n, s.heads + 2 * s.kv_heads, s.head_width // 2, 2)) * turn
-        return torch.view_as_real(y).view(n, s.heads + 2 * s.kv_heads, s.head_width)
+        y = F.linear(normal(x, s.norm_eps, self.kind(x)), w.qkv)
+        y = y.to(x.dtype) if w.qkv_bias is None else y + w.qkv_bias.to(x.dtype)
+        turned = s.heads + s.kv_heads
+        y, v = y.view(n, turned + s.kv_heads, s.head_width).split((turned, s.kv_heads), 1)
+        y = torch.view_as_complex(y.view(n, turned, s.head_width // 2, 2)) * turn
+        q, k = torch.view_as_real(y).view(n, turned, s.head_width).split((s.heads, s.kv_heads), 1)
+        return q, k, v
 
     def finish_layer(self, w: Weights, x: Tensor, attended: Tensor) -> Tensor:
         x = x + F.linear(self.cast(attended), w.out, w.out_bias)
@@ -153,20 +154,24 @@ class Decoder(nn.Module):
         x, turn = F.embedding(packed.ids, self.embed), self.turns(width + room)[packed.position]
         prompt_mask, response_mask = self.spread(batch.prompt_mask(x.dtype)), self.spread(batch.response_mask(x.dtype))
         for w in self.weights():
-            qkv = self.attend_inputs(w, x, turn).index_select(0, packed.grid)
-            prompt, answer = qkv[:cut].unflatten(0, (groups, width)), qkv[cut:].unflatten(0, (rows, room))
-            a = self.attend(prompt, prompt, prompt_mask)
-            b = self.attend(answer, torch.cat((prompt.repeat_interleave(batch.n, 0), answer), 1), response_mask)
+            (q, mine), *pairs = (
+                y.index_select(0, packed.grid).split((cut, rows * room)) for y in self.attend_inputs(w, x, turn)
+            )
+            seen = [by_head(prompt.unflatten(0, (groups, width))) for prompt, _ in pairs]
+            a = self.attend(q.unflatten(0, (groups, width)), *seen, prompt_mask)
+            answers = (answer.unflatten(0, (rows, room)).transpose(1, 2) for _, answer in pairs)
+            seen = [
+                torch.cat((old.repeat_interleave(batch.n, 0), new), 2) for old, new in zip(seen, answers, strict=True)
+            ]
+            b = self.attend(mine.unflatten(0, (rows, room)), *seen, response_mask)
             x = self.finish_layer(w, x, torch.cat((a, b)).index_select(0, packed.places))
         return self.last_norm(x).index_select(0, packed.states)
 
     def spread(self, mask: Tensor) -> Tensor:
         return spread(mask, self.shape.kv_heads, self.shape.heads // self.shape.kv_heads)
 
-    def attend(self, asking: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
-        """The queries of one rectangle [B, T, heads + 2 kv_heads, head_width] to the keys and values of another."""
-        heads = self.shape.heads
-        return attention(asking[:, :, :heads], *by_head(seen[:, :, heads:]), mask, self.kind(asking))
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        return attention(q, k, v, mask, self.kind(q))
 
     @torch.no_grad()
     def start(self, batch: Batch, room: int) -> tuple[Cache | CompiledCache, Tensor]:
@@ -181,9 +186,10 @@ class Decoder(nn.Module):
         x, turns = self.embed[batch.prompts.flatten()], self.turns(width + room)
         turn, mask, kept = turns[batch.prompt_positions().flatten()], self.spread(batch.prompt_mask(x.dtype)), []
         for w in self.weights():
-            qkv = self.attend_inputs(w, x, turn).unflatten(0, (groups, width))
-            kept.append(torch.stack(by_head(qkv[:, :, self.shape.heads :])))
-            x = self.finish_layer(w, x, self.attend(qkv, qkv, mask))
+            q, k, v = (y.unflatten(0, (groups, width)) for y in self.attend_inputs(w, x, turn))
+            k, v = by_head(k), by_head(v)
+            kept.append((k.transpose(2, 3).contiguous(), v))
+            x = self.finish_layer(w, x, self.attend(q, k, v, mask))
         cache = Cache(kept, turns, batch, room)
         if width <= SHORT:
             cache.keep(torch.arange(len(batch.responses), device=x.device))
@@ -194,9 +200,8 @@ class Decoder(nn.Module):
         """Feeds one token to each response; returns the states that predict the next."""
         if isinstance(cache, CompiledCache):
             return cache.advance(ids)
-        x, turn, heads = self.embed[ids], cache.turns[cache.position], self.shape.heads
+        x, turn = F.embedding(ids, self.embed), cache.turns.index_select(0, cache.position)
         for layer, w in enumerate(self.weights()):
-            qkv = self.attend_inputs(w, x, turn)
-            x = self.finish_layer(w, x, cache.attend(layer, qkv[:, :heads], qkv[:, heads:]))
+            x = self.finish_layer(w, x, cache.attend(layer, *self.attend_inputs(w, x, turn)))
         cache.used, cache.position = cache.used + 1, cache.position + 1
         return self.last_norm(x)

@@ -39,10 +39,11 @@ class Fixed:
     def load(self, cache: Cache) -> None:
         """From an ordinary cache that holds the prompts before the responses."""
         rows, used = len(cache.position), cache.used
-        for mine, own in zip(self.own, cache.own, strict=True):
-            mine.zero_()[:, :rows, :, :used] = own[:, :, :, :used]
+        for mine, (k, v) in zip(self.own, cache.own, strict=True):
+            mine.zero_()[:, :rows, :, :used] = torch.stack((k[..., :used].transpose(2, 3), v[:, :, :used]))
         self.mask.fill_(-torch.inf)[:rows, :, :used] = 0
-        self.mask[:rows, :, : cache.mask.shape[2]] = cache.mask
+        if cache.mask is not None:
+            self.mask[:rows, :, : cache.start] = cache.mask
         self.position[:rows] = cache.position
         self.column.fill_(used)
 
@@ -129,15 +130,14 @@ class Graphed:
 
 def advance(decoder: Decoder, fixed: Fixed, rows: int) -> Tensor:
     """`Decoder.advance` of the front rows, the column and the positions being tensors."""
-    position, mask, heads = fixed.position[:rows], fixed.mask[:rows], decoder.shape.heads
+    position, mask = fixed.position[:rows], fixed.mask[:rows]
     mask.index_fill_(2, fixed.column, 0.0)
     x, turn = decoder.embed[fixed.ids[:rows]], fixed.turns[position]
     for own, w in zip(fixed.own, decoder.weights(), strict=True):
-        qkv = decoder.attend_inputs(w, x, turn)
-        new = qkv[:, heads:].unflatten(1, (2, decoder.shape.kv_heads)).transpose(0, 1)
-        own[:, :rows].index_copy_(3, fixed.column, new.unsqueeze(3))
+        q, key, value = decoder.attend_inputs(w, x, turn)
+        own[:, :rows].index_copy_(3, fixed.column, torch.stack((key, value)).unsqueeze(3))
         k, v = own[:, :rows].unbind()
-        x = decoder.finish_layer(w, x, look_back_alone(qkv[:, :heads], k, v, mask))
+        x = decoder.finish_layer(w, x, look_back_alone(q, k.transpose(2, 3), v, mask))
     fixed.column.add_(1)
     position.add_(1)
     return decoder.last_norm(x)

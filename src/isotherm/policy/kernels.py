@@ -76,6 +76,14 @@ def normal(x: Tensor, eps: float, kind: torch.dtype) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], None, eps).to(kind)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, kind: torch.dtype) -> Tensor:
+    """softmax(q k^T + mask) v; without a gradient in plain operations, which forward differentiation passes through."""
+    if torch.is_grad_enabled():
+        return Attend.apply(q, k, v, mask, kind)  # pyright: ignore[reportReturnType]
+    p = torch.baddbmm(mask, q, k.transpose(1, 2)).softmax(-1)
+    return torch.bmm(p.to(kind), v.to(kind))
+
+
 def gated(y: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return Gated.apply(y)  # pyright: ignore[reportReturnType]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from isotherm.policy.batch import Batch, Head
+from isotherm.policy.chat import load_chat
 from isotherm.policy.decoder import Decoder
 from isotherm.policy.folder import check_weights, load_decoder, plain_shape, read_config, write_decoder
 from isotherm.policy.graphs import graphed
@@ -74,15 +76,16 @@ def model_folder(name: str) -> Path:
     return BUILTIN if name == "builtin" else Path(name)
 
 
-def check_model(name: str) -> None:
+def check_model(name: str, chat: str = "auto") -> None:
     """Raises a sentence for everything that can be seen to be wrong without loading weights."""
     folder = model_folder(name)
     config = read_config(folder)
     load_text(folder, config)
+    load_chat(folder, chat)
     check_weights(folder, plain_shape(config))
 
 
-def load_policy(name: str, compute: torch.dtype = torch.float32, device: str = "cpu") -> Policy:
+def load_policy(name: str, compute: torch.dtype = torch.float32, device: str = "cpu", chat: str = "auto") -> Policy:
     """The built-in model, or any Hugging Face causal language model in a local folder."""
     folder = model_folder(name)
     config = read_config(folder)
@@ -93,6 +96,5 @@ def load_policy(name: str, compute: torch.dtype = torch.float32, device: str = "
         from isotherm.policy.huggingface import load_huggingface
 
         module = load_huggingface(folder, compute)
-    return Policy(
-        module.to(device), load_text(folder, config), folder, torch.device(device), config.get(KNOWS_RULES) is True
-    )
+    text = dataclasses.replace(load_text(folder, config), chat=load_chat(folder, chat))
+    return Policy(module.to(device), text, folder, torch.device(device), config.get(KNOWS_RULES) is True)

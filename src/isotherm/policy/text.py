@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,17 @@ CHARACTERS = "\n" + "".join(chr(i) for i in range(32, 127))
 
 @dataclass(frozen=True)
 class Text:
-    """A tokenizer and the tokens that end a response."""
+    """A tokenizer, the tokens that end a response, and the chat template where one is put around prompts."""
 
     tokenizer: tokenizers.Tokenizer
     ends: tuple[int, ...]
+    chat: Callable[[str], str] | None = None
+
+    def ask(self, prompt: str) -> list[int]:
+        """A prompt as the model is to see it; a template brings its own special tokens."""
+        if self.chat is None:
+            return self.encode(prompt)
+        return self.tokenizer.encode(self.chat(prompt), add_special_tokens=False).ids
 
     def encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text).ids

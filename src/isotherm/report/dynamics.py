@@ -20,28 +20,34 @@ NUMBERS = (
     "predicted_penalty", *(f"predicted_{name}" for name in ESTIMATORS),
 )  # fmt: skip
 WORDS = ("token", "family", "quadrant", "quadrant_published", "clip")
+STEPS = ("plain_step", "adam_step")
+SPACES = ("logits", "parameters")
 SPLITS = ("sign", "quadrant", "quadrant_published", "clip", "position", "token", "family", "covariance")
 Columns = dict[str, np.ndarray]
 
 
-def read(run: Run) -> Columns:
+def read(run: Run, more: tuple[str, ...] = ()) -> Columns:
     """Every token of every measured update, and `batch`, the number of its update within the run."""
     if not run.measured_steps:
         raise UserError(f"{run.path} has no measured updates; train with measure_every, e.g. --measure-every 5.")
-    parts = [checked(run, step) for step in run.measured_steps]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in (*NUMBERS, *WORDS)}
+    parts = [checked(run, step, (*NUMBERS, *more)) for step in run.measured_steps]
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     pairs = np.stack([columns["step"], columns["update"]], 1)
     columns["batch"] = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
     return columns
 
 
-def checked(run: Run, step: int) -> Columns:
+def checked(run: Run, step: int, wanted: tuple[str, ...]) -> Columns:
     """The columns of a measured step, numbers as float64."""
     table = run.measured(step)
+    if any(name in wanted and name not in table.column_names for name in STEPS):
+        raise UserError(
+            f"{run.path} measured step {step} at the logits alone; train with --measure-in parameters for the other."
+        )
     try:
         if not len(table):
             raise ValueError("there is no token")
-        numbers = {name: table[name].to_numpy().astype(np.float64) for name in NUMBERS}
+        numbers = {name: table[name].to_numpy().astype(np.float64) for name in wanted}
         words = {name: np.array(table[name].to_pylist(), dtype=np.str_) for name in WORDS}
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"The measurements of step {step} in {run.path} are damaged: {error}.") from None
@@ -78,24 +84,37 @@ def by_update(tokens: Columns) -> Columns:
     return {name: np.bincount(tokens["batch"], tokens[name]) / count for name in NUMBERS}
 
 
-def attribution(run: Run, by: str = "sign") -> pa.Table:
-    """A row per label: its share of the tokens, its part of the predicted and of the measured change of entropy (mean
-    over updates; nats per token, the prediction with eta = lr), and its share of |loss| and of gradient norms."""
+def attribution(run: Run, by: str = "sign", space: str = "logits") -> pa.Table:
+    """A row per label: its share of the tokens, its part of the change of entropy (mean over updates; nats per token).
+
+    At the logits: predicted with eta = lr, and measured, of the label's own states; and the shares of |loss| and of
+    gradient norms. In the parameters: what the label's tokens do to the mean entropy of all states, by a step of -lr
+    times the gradient, and by the part of Adam's step that this gradient has. The rest of that step is momentum.
+    """
     import pyarrow as pa
 
-    tokens = read(run)
+    if space not in SPACES:
+        raise UserError(f"There is no space {space!r} to attribute in; valid are {', '.join(SPACES)}.")
+    tokens = read(run, STEPS if space == "parameters" else ())
     label, batch = labels(tokens, by), tokens["batch"]
     each = 1 / np.bincount(batch)[batch] / (batch.max() + 1)
-    parts = {
-        "tokens": each,
+    parts = {"tokens": each, **(in_parameters if space == "parameters" else at_logits)(tokens, each)}
+    found = {name: split.split(values, label) for name, values in parts.items()}
+    return pa.Table.from_pylist([{by: name, **{k: v[name] for k, v in found.items()}} for name in found["tokens"]])
+
+
+def at_logits(tokens: Columns, each: np.ndarray) -> Columns:
+    return {
         "predicted": each * tokens["predicted_exact"],
         "penalty": each * tokens["predicted_penalty"],
         "measured": each * tokens["measured"],
         "loss": shares(np.abs(tokens["loss"])),
         "gradient": shares(tokens["gradient"]),
     }
-    found = {name: split.split(values, label) for name, values in parts.items()}
-    return pa.Table.from_pylist([{by: name, **{k: v[name] for k, v in found.items()}} for name in found["tokens"]])
+
+
+def in_parameters(tokens: Columns, each: np.ndarray) -> Columns:
+    return {name: each * tokens[name] for name in STEPS}
 
 
 def shares(values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isotherm.advantages.history import needs_past
 from isotherm.advantages.responses import advantages
 from isotherm.advantages.signal import trained
 from isotherm.errors import UserError
@@ -122,6 +123,10 @@ def as_drawn(rollout: Rollout) -> list[Quantity]:
 
 def of_method(rollout: Rollout, view: View, notes: list[str]) -> tuple[list[Quantity], np.ndarray]:
     """Every quantity, and the quadrant of every token."""
+    if needs_past(view.method.advantage):
+        notes.append(
+            "Rewards of earlier steps are not looked at, so advantages are those of a first visit to a problem."
+        )
     advantage = advantages(view.method.advantage, rollout)
     tokens = stream(rollout, advantage, view.config.seed)
     found = [*as_drawn(rollout), Quantity("advantage", KINDS["advantage"], tokens.advantage.double().numpy())]

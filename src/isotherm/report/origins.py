@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from isotherm.errors import UserError
-from isotherm.report.dynamics import attribution, covariance_table
 from isotherm.report.tables import details, table
 from isotherm.report.text import escape, number, percent
 from isotherm.runs import Run
@@ -38,6 +37,8 @@ def block(run: Run, head: str) -> str:
 
 def tops(run: Run) -> str:
     """A row of the mean covariance of each top share."""
+    from isotherm.report.dynamics import covariance_table  # with torch, which a page without it need not wait for
+
     found = covariance_table(run)
     shares = [f"top {100 * share:g} %" if share < 1 else "all" for share in found]
     return table([TOPS, *shares], [["mean covariance", *map(number, found.values())]])
@@ -48,6 +49,6 @@ def parts(run: Run, by: str) -> str:
     rows = [
         [escape(row[by]), percent(row["tokens"]), number(row["predicted"]), number(row["measured"]),
          percent(row["loss"]), percent(row["gradient"])]
-        for row in attribution(run, by).to_pylist()
+        for row in run.attribution(by).to_pylist()
     ]  # fmt: skip
     return table(["", *COLUMNS], rows)

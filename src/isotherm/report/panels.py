@@ -58,6 +58,7 @@ def every_panel(runs: list[Run]) -> list[Panel]:
         *(evaluation(k) for k in ks),
         law(runs),
         where_it_went(),
+        where_adam_took_it(),
         Panel("Response length", "tokens", ("length/mean",)),
         Panel("Gradient norm", "before clipping", ("update/grad_norm",), from_zero=True),
         Panel("Sampler mismatch", "nats, logarithmic", ("mismatch/mean",), log=True),
@@ -94,6 +95,13 @@ def where_it_went() -> Panel:
         "Solid: from tokens with A > 0. Dashed: from those with A < 0. Summed over the steps, up to one factor per run."
     )
     return Panel("Where the entropy went", "nats", names, note, total=True)
+
+
+def where_adam_took_it() -> Panel:
+    """The same in the space of the parameters, of the measured steps."""
+    names = ("dynamics/adam_step/positive", "dynamics/adam_step/negative")
+    note = "Solid: from tokens with A > 0. Dashed: from those with A < 0. Summed over the measured steps."
+    return Panel("Where Adam took the entropy", "nats", names, note, total=True)
 
 
 def law(runs: list[Run]) -> Panel:

@@ -19,7 +19,7 @@ def collect(
     policy: Policy, problems: Sequence[Problem], n: int, rule: Sampling, *, seed: int, step: int, rules: bool = False
 ) -> Rollout:
     """n responses to each problem and their verdicts. `rules` puts the family's rules before the prompt."""
-    prompts = [policy.text.encode(wording(problem, rules)) for problem in problems]
+    prompts = [policy.text.ask(wording(problem, rules)) for problem in problems]
     group, number = np.repeat(np.arange(len(problems)), n), np.tile(np.arange(n), len(problems))
     key = keys(seed, step, torch.from_numpy(group), torch.from_numpy(number))
     drawn = sample(policy, prompts, n, rule, key)

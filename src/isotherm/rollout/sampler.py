@@ -88,19 +88,18 @@ class Drawing:
 
     def __init__(self, rows: int, room: int, ends: Sequence[int]) -> None:
         self.ids = torch.zeros(room, rows, dtype=torch.int64)
-        self.logprob, self.entropy, self.s2, self.s2l = torch.zeros(4, room, rows)
+        self.statistics = torch.zeros(4, room, rows)  # log-prob, H, S2, S2L
         self.finished, self.length = torch.zeros(rows, dtype=torch.bool), torch.full((rows,), room)
         self.ends = torch.tensor(ends)
 
     @property
     def columns(self) -> tuple[Tensor, ...]:
-        return self.ids, self.logprob, self.entropy, self.s2, self.s2l
+        return self.ids, *self.statistics
 
-    def put(self, t: int, row: Tensor, chosen: Tensor, *statistics: Tensor) -> int:
+    def put(self, t: int, row: Tensor, chosen: Tensor, statistics: Tensor) -> int:
         """One token of these responses; returns how many of them it ended."""
         place = slice(None) if len(row) == len(self.length) else row
-        for column, values in zip(self.columns, (chosen, *statistics), strict=True):
-            column[t, place] = values
+        self.ids[t, place], self.statistics[:, t, place] = chosen, statistics
         done = chosen == self.ends if len(self.ends) == 1 else torch.isin(chosen, self.ends)
         if not done.any():
             return 0
@@ -127,22 +126,23 @@ def draw(
     """Draws and notes token t of each of these responses; returns the tokens, and how many responses ended."""
     if not rule.top_k and rule.top_p >= 1 and native.fits(hidden, head.weight) and hidden.dtype == torch.float32:
         return draw_compiled(hidden, head, rule.temperature, u, drawing, t, row)
-    drawn = draw_plain(hidden, head, rule, u[t] if len(row) == u.shape[1] else u[t, row])
-    return drawn[0], drawing.put(t, row, *drawn)
+    chosen, statistics = draw_plain(hidden, head, rule, u[t] if len(row) == u.shape[1] else u[t, row])
+    return chosen, drawing.put(t, row, chosen, statistics)
 
 
-def draw_plain(hidden: Tensor, head: Head, rule: Sampling, u: Tensor) -> tuple[Tensor, ...]:
-    """One token per row by the inverse of the cumulative distribution at u, its log-prob, and H, S2, S2L of the row."""
+def draw_plain(hidden: Tensor, head: Head, rule: Sampling, u: Tensor) -> tuple[Tensor, Tensor]:
+    """One token per row by the inverse of the cumulative distribution at u; its log-prob, and H, S2, S2L of the row."""
     logp = log_softmax(hidden, head.weight, head.bias, head.cap, rule.temperature)
     p = logp.exp()
-    h = torch.special.entr(p)
-    moments = h.sum(-1), (p * p).sum(-1), -(p * h).sum(-1)
+    finite = logp.clamp_min(torch.finfo(logp.dtype).min)  # 0 log 0 = 0
+    dot = torch.linalg.vecdot
+    moments = dot(p, finite).neg_(), dot(p, p), dot(p, p * finite)
     whole = not rule.top_k and rule.top_p >= 1
     total = (p if whole else truncate(p, rule)).cumsum(-1, dtype=torch.float64)
     mass = total[:, -1:]
     chosen = torch.searchsorted(total, u.to(total.device)[:, None] * mass, right=True).clamp_max_(p.shape[1] - 1)
     logprob = logp.gather(1, chosen) if whole else (p.gather(1, chosen) / mass).log().to(p.dtype)
-    return chosen.squeeze(1).cpu(), logprob.squeeze(1).cpu(), *(x.cpu() for x in moments)
+    return chosen.squeeze(1).cpu(), torch.stack((logprob.squeeze(1), *moments)).cpu()
 
 
 def draw_compiled(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from isotherm.tokens import tiles
 from isotherm.tokens.products import short_products
-from isotherm.tokens.score import Functional, Options, Scores, capped_log_softmax, logits_gradient, product, statistics
+from isotherm.tokens.score import Functional, Options, Scores, capped_log_softmax, product, slopes_of, statistics
 
 Local = Callable[[slice, Scores], Tensor]  # (rows, their scores) -> loss, a sum over these rows
 Functionals = Mapping[str, Functional]
@@ -120,9 +120,10 @@ def plain(
     head, target, words = work.head, work.target[rows], slice(0, work.vocabulary)
     logits = product(hidden[rows], head.weight, head.bias)
     options = Options(head.temperature, head.cap, tuple(functionals.values()))
-    columns = statistics(capped_log_softmax(logits, head.cap, head.temperature), target, options.functionals)
+    logp = capped_log_softmax(logits, head.cap, head.temperature)
+    columns = statistics(logp, target, options.functionals)
     loss, g1, g2, *rest = slopes(columns, rows, local, functionals)
-    dz = logits_gradient(logits, target, [g1, g2, None, None, *rest], options)
+    dz = slopes_of(logits, logp, target, [g1, g2 if g2.any() else None, None, None, *rest], options)
     sums.add(work, dz, rows, words, sums.weight)
     return loss, columns
 

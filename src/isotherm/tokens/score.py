@@ -55,11 +55,25 @@ def score(
     if not functionals and tiles.fits(hidden, weight, bias):
         head = tiles.Head(weight, bias, cap, float(temperature), tiles.is_short(hidden, weight, compute))
         return Scores(*tiles.TileFunction.apply(hidden, weight, bias, target, head), {})  # pyright: ignore
-    chosen = dict(functionals or {})
-    names, calls = tuple(chosen), tuple(chosen.values())
-    options = Options(float(temperature), cap, calls)
+    options = Options(float(temperature), cap, tuple((functionals or {}).values()))
     logprob, entropy, s2, s2l, *extra = ScoreFunction.apply(hidden, weight, bias, target, options)
-    return Scores(logprob, entropy, s2, s2l, dict(zip(names, extra, strict=True)))
+    return Scores(logprob, entropy, s2, s2l, dict(zip(functionals or {}, extra, strict=True)))
+
+
+def plain_score(
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    temperature: float = 1.0,
+    *,
+    bias: Tensor | None = None,
+    cap: float | None = None,
+    functionals: Mapping[str, Functional] | None = None,
+) -> Scores:
+    """The same in plain operations, through which forward differentiation passes."""
+    options = Options(float(temperature), cap, tuple((functionals or {}).values()))
+    logprob, entropy, s2, s2l, *extra = in_chunks(hidden, weight, bias, target, options)
+    return Scores(logprob, entropy, s2, s2l, dict(zip(functionals or {}, extra, strict=True)))
 
 
 def fits_gpu(*operands: Tensor) -> bool:
@@ -97,17 +111,26 @@ def statistics(logp: Tensor, target: Tensor, functionals: tuple[Functional, ...]
     return chosen, h, (p * p).sum(-1), (p * pl).sum(-1), *(f(logp) for f in functionals)
 
 
+def rows_of(weight: Tensor) -> int:
+    """How many rows of logits are held at once."""
+    return max(1, CHUNK // weight.shape[0])
+
+
+def in_chunks(hidden: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, options: Options) -> list[Tensor]:
+    rows = rows_of(weight)
+    parts = [
+        statistics(log_softmax(h, weight, bias, options.cap, options.temperature), t, options.functionals)
+        for h, t in zip(hidden.split(rows), target.split(rows), strict=True)
+    ]
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
+
+
 class ScoreFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, bias, target, options):
-        rows = max(1, CHUNK // weight.shape[0])
-        parts = [
-            statistics(log_softmax(h, weight, bias, options.cap, options.temperature), t, options.functionals)
-            for h, t in zip(hidden.split(rows), target.split(rows), strict=True)
-        ]
-        outputs = tuple(torch.cat(column) for column in zip(*parts, strict=True))
+        outputs = tuple(in_chunks(hidden, weight, bias, target, options))
         ctx.save_for_backward(hidden, weight, bias, target)
-        ctx.options, ctx.rows = options, rows
+        ctx.options, ctx.rows = options, rows_of(weight)
         ctx.mark_non_differentiable(*outputs[2:4])
         return outputs
 
@@ -139,16 +162,16 @@ def product(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def logits_gradient(logits: Tensor, target: Tensor, grads: list[Tensor | None], options: Options) -> Tensor:
     """d loss / d logits = [pi (-g1 - g2 (log pi + H)) + g1 1(target) + functionals] cap' / temperature."""
+    logp = capped_log_softmax(logits, options.cap, options.temperature)
+    return slopes_of(logits, logp, target, grads, options)
+
+
+def slopes_of(logits: Tensor, logp: Tensor, target: Tensor, grads: list[Tensor | None], options: Options) -> Tensor:
+    """The same where log pi is there already."""
     g1, g2, rest = grads[0], grads[1], grads[4:]
-    slope = 1.0 / options.temperature
-    if options.cap is not None:
-        squashed = torch.tanh(logits / options.cap)
-        slope, logits = slope * (1 - squashed * squashed), options.cap * squashed
-    logp = torch.log_softmax(logits / options.temperature, -1)
     p = logp.exp()
-    dz = torch.zeros_like(p)
+    dz = torch.zeros_like(p) if g1 is None else p * -g1[:, None]
     if g1 is not None:
-        dz -= p * g1[:, None]
         dz.scatter_add_(1, target[:, None], g1[:, None].to(dz.dtype))
     if g2 is not None:
         finite = logp.clamp_min(torch.finfo(logp.dtype).min)
@@ -156,7 +179,10 @@ def logits_gradient(logits: Tensor, target: Tensor, grads: list[Tensor | None], 
         dz -= p * (finite + h) * g2[:, None]
     if any(g is not None for g in rest):
         dz += functional_gradient(logp, options.functionals, rest)
-    return dz * slope
+    if options.cap is not None:
+        squashed = torch.tanh(logits / options.cap)
+        dz *= 1 - squashed * squashed
+    return dz.div_(options.temperature)
 
 
 def functional_gradient(logp: Tensor, functionals: tuple[Functional, ...], grads: list[Tensor | None]) -> Tensor:

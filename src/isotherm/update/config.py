@@ -58,6 +58,12 @@ class Config:
         "put the family's rules before each prompt; auto does so unless the model was made by `isotherm pretrain`",
         choices=("auto", "yes", "no"),
     )
+    chat: str = setting(
+        "auto",
+        "problems",
+        "put the model's chat template around each prompt; auto does so where the model folder has one",
+        choices=("auto", "yes", "no"),
+    )
 
     # rollout
     prompts: int = setting(32, "rollout", "problems per step", low=1)
@@ -172,6 +178,13 @@ class Config:
     )
     measure_every: int = setting(
         40, "run", "steps between measurements of what each update did to the entropy, token by token; 0 is off", low=0
+    )
+    measure_in: str = setting(
+        "logits",
+        "run",
+        "where each token's part in a measured update is computed: at the logits of its own state, or in the space of "
+        "the parameters as well, and with it exactly how much the method changes the gradient, at a few times the cost",
+        choices=("logits", "parameters"),
     )
     sinks: tuple[str, ...] = setting(
         (), "run", "also log to these trackers", choices=("trackio", "wandb", "tensorboard")

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from isotherm.objective.factors import factors_of
 from isotherm.objective.method import Decision, Method
-from isotherm.records import Tokens
+from isotherm.records import Rollout, Tokens
+from isotherm.update.scoring import prompts_of
 
 
 def live_tokens(method: Method, decision: Decision) -> Tensor:
@@ -28,6 +29,17 @@ def live_responses(method: Method, decision: Decision, length: np.ndarray) -> np
     row = np.repeat(np.arange(len(length)), length)
     count = np.bincount(row, weights=live_tokens(method, decision).numpy(), minlength=len(length))
     return count > 0
+
+
+def cheapest(rollout: Rollout, live: np.ndarray) -> np.ndarray:
+    """The live rows, or all rows of their groups where the pass is shorter with them than with unequal groups."""
+    whole = np.isin(rollout.group, rollout.group[live])
+    return min((live, whole), key=lambda rows: tokens_run(rollout, rows))
+
+
+def tokens_run(rollout: Rollout, rows: np.ndarray) -> int:
+    """Tokens of a forward pass over some rows, prompts included."""
+    return sum(len(rollout.prompts[g]) for g in prompts_of(rollout.group[rows])) + int(rollout.length[rows].sum())
 
 
 def put(tokens: Tokens, where: Tensor, part: Tokens) -> Tokens:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from isotherm.advantages.history import needs_past, remembered
 from isotherm.advantages.responses import advantages
 from isotherm.advantages.signal import has_signal, reward, soft_overlong, trained
 from isotherm.objective.knobs import TEMPERATURE
@@ -46,7 +47,7 @@ class Trainer:
     optimizer: torch.optim.Optimizer
     source: Source
     reference: Policy | None
-    state: dict[str, Any]  # step, next_problem, controls, quiet: JSON, part of every checkpoint
+    state: dict[str, Any]  # step, next_problem, controls, quiet, past: JSON, part of every checkpoint
     rules: bool = False
     thermostat: Thermostat | None = None
     notes: list[str] = field(default_factory=list)  # sentences for the user, which the caller takes
@@ -63,6 +64,7 @@ class Trainer:
         method = self.method
         changes: list[Change] = []
         rule, skipped = self.rule(temperature), 0
+        exactly = self.optimizer if config.measure_in == "parameters" else None
         try:
             sampled = {"sampler_log_prob": rollout.logprob, "sampler_entropy": rollout.entropy}
             require_finite(reward=rollout.reward, **sampled, sampler_moments=rollout.s2)
@@ -76,7 +78,7 @@ class Trainer:
                         outcomes.append(optimizer_step(self.policy, self.optimizer, batch, part, method, rule))
                     if was is not None:
                         with clock("measure"):
-                            changes.append(after(self.policy, batch, was, outcomes[-1], method, rule))
+                            changes.append(after(self.policy, batch, was, outcomes[-1], method, rule, exactly))
                 except NonFinite:
                     if config.nonfinite == "stop":
                         raise
@@ -146,8 +148,11 @@ class Trainer:
     def prepare(self, rollout: Rollout, temperature: float) -> tuple[Rollout, Tokens]:
         """The rows that are trained on, and their tokens as the policy scores them before any update."""
         c = self.config
-        advantage = advantages(self.method.advantage, rollout)
+        past = self.state.get("past", {})
+        advantage = advantages(self.method.advantage, rollout, past)
         require_finite(advantage=advantage)
+        if needs_past(self.method.advantage):
+            self.state["past"] = remembered(past, rollout)
         keep = trained(rollout, c.signal, c.overlong)
         kept = rollout.rows(keep)
         tokens = stream(kept, advantage[torch.from_numpy(keep)], c.seed)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isotherm.measure.attribution import clip_regions, gradient_norms, losses, quadrants
-from isotherm.measure.dynamics import along_step, predictions
+from isotherm.measure.attribution import SIGNS, clip_regions, gradient_norms, losses, quadrants, sign
+from isotherm.measure.dynamics import along_step, predictions, sums
 from isotherm.objective.factors import factors_of
 from isotherm.objective.interventions.entropy_mechanism import covariance
 from isotherm.objective.method import Method
@@ -24,6 +24,7 @@ from isotherm.rollout.store import write_table
 from isotherm.tokens.entropy_change import own_push, squared_surprisal
 from isotherm.tokens.score import Scores
 from isotherm.tokens.stream import flatten, spread
+from isotherm.update.parameter_space import Place, exact_change, parts
 from isotherm.update.scoring import pieces, score_rows
 from isotherm.update.step import Outcome, Rule, with_scores
 
@@ -76,14 +77,31 @@ def joined(parts: Sequence[Scores]) -> Scores:
 
 
 @torch.no_grad()
-def after(policy: Policy, batch: Rollout, was: Before, outcome: Outcome, method: Method, rule: Rule) -> Change:
-    """The change of entropy on the same states, and what was predicted of it."""
+def after(
+    policy: Policy,
+    batch: Rollout,
+    was: Before,
+    outcome: Outcome,
+    method: Method,
+    rule: Rule,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> Change:
+    """The change of entropy on the same states, and what was predicted of it; given the optimizer, also exactly."""
     tokens = with_scores(outcome.tokens, was.scores, fresh=False)
     measured = joined(list(scored(policy, batch, method, rule))).entropy - was.scores.entropy
     numbers = per_token(tokens, was.scores.extra.get("s2ll"), outcome, method, rule) | {"measured": measured}
     along = along_step(was.gradient, was.weights, [p.detach() for p in policy.parameters().values()])
     mean = {name: float(numbers[name].double().mean()) for name in ("measured", "predicted_penalty")}
-    row = {"measured": mean["measured"], "along_step": along, "entropy_penalty": mean["predicted_penalty"]}
+    row = {
+        "dynamics/measured": mean["measured"],
+        "dynamics/along_step": along,
+        "dynamics/entropy_penalty": mean["predicted_penalty"],
+    }
+    if optimizer is not None:
+        place = Place(policy, was.weights, batch, method.functionals, rule)
+        numbers |= parts(place, was.gradient, tokens, method, outcome, optimizer)
+        row |= by_sign(tokens, numbers, along)
+        row["method/change_exact"] = exact_change(place, tokens, method, outcome.decision)
     columns = words(policy, batch, tokens, method) | {name: x.float().numpy() for name, x in numbers.items()}
     return Change(row, columns | {"along_step": np.full(len(tokens), along)})
 
@@ -106,6 +124,16 @@ def per_token(tokens: Tokens, s2ll: Tensor | None, outcome: Outcome, method: Met
     }
 
 
+def by_sign(tokens: Tokens, numbers: dict[str, Tensor], along: float) -> dict[str, float]:
+    """The parts of both steps by the sign of A; what Adam's has besides is from earlier gradients and from decay."""
+    place, row = sign(tokens), {}
+    for name in ("plain_step", "adam_step"):
+        found = sums(name, numbers[name] / len(tokens), place, SIGNS)
+        row |= {f"dynamics/{key}": x for key, x in found.items()}
+    row["dynamics/adam_step/momentum"] = along - sum(row[f"dynamics/adam_step/{name}"] for name in SIGNS)
+    return row
+
+
 def words(policy: Policy, batch: Rollout, tokens: Tokens, method: Method) -> dict[str, Any]:
     """Which token it is, and its place in every split that numbers alone do not give."""
     low, high = clip_bounds(method)
@@ -125,7 +153,7 @@ def words(policy: Policy, batch: Rollout, tokens: Tokens, method: Method) -> dic
 def means(found: Sequence[Change]) -> dict[str, float]:
     """The part of the row of metrics that a measured step has: means over its updates."""
     names = found[0].row if found else ()
-    return {f"dynamics/{name}": float(np.mean([change.row[name] for change in found])) for name in names}
+    return {name: float(np.mean([change.row[name] for change in found])) for name in names}
 
 
 def path_of(folder: str | Path, step: int) -> Path:

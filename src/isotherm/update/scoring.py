@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -19,13 +19,18 @@ Functionals = Mapping[str, Functional] | None
 
 
 def score_rows(
-    policy: Policy, rollout: Rollout, rows: slice, temperature: float, functionals: Functionals = None
+    policy: Policy,
+    rollout: Rollout,
+    rows: slice,
+    temperature: float,
+    functionals: Functionals = None,
+    by: Callable[..., Scores] = score,
 ) -> Scores:
     """Scores of the tokens of some rows, differentiable outside `no_grad`."""
     batch, head = batch_of(rollout, rows, policy.device), policy.model.head
     target = flatten(batch.responses, batch.lengths)
     options = {"bias": head.bias, "cap": head.cap, "functionals": functionals}
-    return near(score(policy.model.hidden(batch), head.weight, target, temperature, **options))
+    return near(by(policy.model.hidden(batch), head.weight, target, temperature, **options))
 
 
 def near(scores: Scores) -> Scores:
@@ -46,15 +51,17 @@ def loss_of_rows(
 
 
 def batch_of(rollout: Rollout, rows: slice, device: torch.device) -> Batch:
-    """Each prompt once where every group has as many rows as the others, else once per row."""
-    group = rollout.group[rows]
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    counts = np.diff(starts, append=len(group))
-    owners = group[starts] if (counts == counts[0]).all() else group
-    prompts, lengths = pad_prompts([rollout.prompts[g] for g in owners], device)
+    prompts, lengths = pad_prompts([rollout.prompts[g] for g in prompts_of(rollout.group[rows])], device)
     width = int(rollout.length[rows].max())
     responses = torch.from_numpy(rollout.ids[rows, :width]).to(device)
     return Batch(prompts, lengths, responses, torch.from_numpy(rollout.length[rows]).to(device))
+
+
+def prompts_of(group: np.ndarray) -> np.ndarray:
+    """Each prompt once where every group has as many rows as the others, else once per row."""
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    counts = np.diff(starts, append=len(group))
+    return group[starts] if (counts == counts[:1]).all() else group
 
 
 def pieces(rollout: Rollout, micro: int) -> Iterator[tuple[slice, slice]]:

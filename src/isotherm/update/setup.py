@@ -31,9 +31,9 @@ def prepare(config: Config) -> None:
     source = open_source(config.train, config.data, config.seed)
     source.problems(0, 1)
     test_sets(config)
-    check_model(config.model)
+    check_model(config.model, config.chat)
     if config.reference:
-        check_model(config.reference)
+        check_model(config.reference, chat="no")
     thermostat(config, chosen)
     if chosen.controls and config.steps < 2:
         raise UserError(f"The method {config.method!r} moves its knob between steps, so steps must be at least 2.")
@@ -44,6 +44,8 @@ def prepare(config: Config) -> None:
         )
     if config.mismatch_cap and config.scored_by == "sampler" and config.updates > 1:
         raise UserError("mismatch_cap corrects the sampler by the trainer's numbers, so it needs scored_by = trainer.")
+    if config.measure_in == "parameters" and not config.measure_every:
+        raise UserError("measure_in = parameters says where to measure, but measure_every = 0 never does; raise it.")
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device is cuda, but torch sees no GPU here; use --device cpu.")
     if config.replay:
@@ -62,18 +64,21 @@ def check_replay(config: Config) -> None:
 
 
 def claim(config: Config, folder: RunFolder) -> None:
-    """Writes the resolved config, or refuses a folder that holds a run of another one."""
+    """Writes the resolved config, or refuses a folder that holds a run of another one.
+
+    A setting that is younger than the run was at its default there.
+    """
     settings, added = as_dict(config), sources(config.method).encode()
     if folder.config.exists():
         try:
-            there = read_json(folder.config)
+            there = as_dict(Config()) | read_json(folder.config)
         except UserError:
             raise UserError(f"{folder.config} is damaged; choose another folder with --out.") from None
-        other = [name for name in settings if name not in FREE and there.get(name) != settings[name]]
+        other = [name for name in settings if name not in FREE and there[name] != settings[name]]
         if other:
             name = other[0]
             raise UserError(
-                f"{folder.path} holds a run with {name} = {there.get(name)!r}, not {settings[name]!r}; "
+                f"{folder.path} holds a run with {name} = {there[name]!r}, not {settings[name]!r}; "
                 "give the same settings to go on with it, or another folder with --out."
             )
         if added != (folder.method.read_bytes() if folder.method.is_file() else b""):

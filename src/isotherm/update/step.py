@@ -18,7 +18,7 @@ from isotherm.tokens.local import Local
 from isotherm.tokens.score import Scores
 from isotherm.tokens.stream import spread
 from isotherm.update.finite import NonFinite, require_finite
-from isotherm.update.live import live_responses, put
+from isotherm.update.live import cheapest, live_responses, put
 from isotherm.update.scoring import loss_of_rows, pieces, score_all, score_rows
 
 
@@ -70,7 +70,7 @@ def gradient(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rul
     if seen is None:
         return together(policy, batch, tokens, method, rule)
     decision = decide(seen, method)
-    live = live_responses(method, decision, batch.length)
+    live = cheapest(batch, live_responses(method, decision, batch.length))
     chosen = spread(live, batch.length)
     parts = decision.where(chosen), method, rule
     total, current = ahead(policy, batch.rows(live), seen.where(chosen), *parts)

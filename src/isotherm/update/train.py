@@ -114,16 +114,18 @@ def build(config: Config, folder: RunFolder, settings: precision.Precision, say:
     for note in notes:
         say(note)
     name = str(found.path) if found else config.model
-    policy = load_policy(name, settings.compute, config.device)
+    policy = load_policy(name, settings.compute, config.device, config.chat)
     # Its config and tokenizer go into every checkpoint, and the one that was loaded here will be pruned.
     policy = dataclasses.replace(policy, source=model_folder(config.model))
     optimizer = torch.optim.AdamW(
         policy.parameters().values(), lr=config.lr, betas=(config.beta1, config.beta2), eps=config.epsilon,
         weight_decay=config.weight_decay, fused=True,
     )  # fmt: skip
+    if policy.text.chat and not found:
+        say("Prompts are put into the model's chat template; --chat no leaves it out.")
     reference = None
     if wants_reference(chosen):
-        reference = load_policy(config.reference or config.model, settings.compute, config.device)
+        reference = load_policy(config.reference or config.model, settings.compute, config.device, chat="no")
     chosen, held = thermostat(config, chosen)
     state: dict[str, Any] = {"step": 0, "next_problem": 0, "controls": {c.knob: c.init() for c in chosen.controls}}
     state |= {"thermostat": held.init() if held else {}, "quiet": {}}

@@ -60,7 +60,8 @@ def sapo(tokens: Tokens, advantage: Tensor, *, pos: float, neg: float) -> Tensor
 def dcpo(tokens: Tokens, advantage: Tensor, *, low: float, high: float, cap: float) -> Tensor:
     """min(r A, clip(r, l, h) A), wider for rarer tokens (DCPO, 2509.02333), with q = pi_old:
 
-    l = (1 + sqrt(max(1 - 4 low / q, 0))) / 2, h = min((1 + sqrt(1 + 4 high / q)) / 2, cap).
+    l = (1 + sqrt(max(1 - 4 low / q, 0))) / 2, h = min((1 + sqrt(1 + 4 high / q)) / 2, cap). The authors' code also
+    bounds the loss of A < 0 by a dual clip of 10.
     """
     q = tokens.old_logprob.exp().clamp_min(torch.finfo(advantage.dtype).tiny)
     least = (1 + (1 - 4 * low / q).clamp_min(0).sqrt()) / 2

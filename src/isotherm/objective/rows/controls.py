@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from isotherm.objective import surrogates, weights
+from isotherm.objective import deals, surrogates, weights
 from isotherm.objective.bounds import at_least, at_most
 from isotherm.objective.interventions import (
     entropy_mechanism,
@@ -54,3 +54,8 @@ def random_weight(share: float = 0.8, floor: float = 0.0) -> Slots:
     at_least(0, share=share, floor=floor)
     at_most(1, share=share)
     return {"weights": (partial(weights.random_weight, share=share, floor=floor),)}
+
+
+def at_random() -> Slots:
+    """Deals out at random what the terms beside it decided, among tokens of one sign of the advantage: any control."""
+    return {"deal": deals.within_sign}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from isotherm.advantages import estimators
+from isotherm.advantages import estimators, history
 from isotherm.objective import normalizers, surrogates
 from isotherm.objective.bounds import above, at_least, at_most, below, one_of
 from isotherm.objective.factors import Part
@@ -45,10 +45,15 @@ def gppo(low: float = 0.2, high: float = 0.2) -> Slots:
 
 
 def dcpo(low: float = 0.16, high: float = 0.2, cap: float = 10.0) -> Slots:
-    """Clip bounds that widen as pi_old falls; no smoothing of advantages over steps here (low, high not confirmed)."""
+    """Clip bounds that widen as pi_old falls; the paper's smoothing of advantages over visits is dcpo_smooth."""
     at_least(0, low=low, high=high)
     at_least(1, cap=cap)
     return {"surrogate": partial(clips.dcpo, low=low, high=high, cap=cap)}
+
+
+def dcpo_smooth() -> Slots:
+    """Advantages standardised by this visit's rewards and by those of all visits to a problem, the smaller mixture."""
+    return {"advantage": history.smoothed}
 
 
 def rescue(low: float = 0.2, high: float = 0.2, noise: float = 0.1) -> Slots:

@@ -1,0 +1,104 @@
+"""The settings of a run as the command line gives them: a recipe, a file, then `--name value`."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from isotherm.errors import UserError
+
+
+def settings_help() -> str:
+    """All settings by section, from the fields of Config."""
+    from isotherm.update.config import FIELDS
+
+    lines, section = ["settings:"], ""
+    for f in FIELDS.values():
+        if f.metadata["section"] != section:
+            section = f.metadata["section"]
+            lines.append(f"\n  {section}")
+        default = ",".join(map(str, f.default)) if isinstance(f.default, tuple) else f.default
+        choices = f" ({', '.join(f.metadata['choices'])})" if f.metadata["choices"] else ""
+        lines.append(f"    --{f.name.replace('_', '-'):<18} {f.metadata['help']}{choices} [{default}]")
+    return "\n".join(lines)
+
+
+def read_settings(arguments: list[str]) -> tuple[Any, bool]:
+    """A Config from a recipe, then a file, then the command line; and whether only to show it."""
+    from isotherm.update.config import Config, override, read_file
+
+    dry = "--dry-run" in arguments
+    rest = [a for a in arguments if a != "--dry-run"]
+    config = recipe(rest.pop(0)) if rest and not rest[0].startswith("-") else Config()
+    values: dict[str, Any] = {}
+    while rest:
+        name, value = option(rest)
+        if name == "config":
+            config = override(config, read_file(value))
+        else:
+            values[name] = value
+    return override(config, values), dry
+
+
+def option(rest: list[str]) -> tuple[str, str]:
+    """Takes `--name value` or `--name=value` off the front."""
+    word = rest.pop(0)
+    if not word.startswith("--"):
+        raise UserError(f"{word!r} is no setting; settings are written --name value.")
+    name, given, value = word[2:].partition("=")
+    name = name.replace("-", "_")
+    if name != "config":
+        from isotherm.update.config import require_known
+
+        require_known(name)
+    if not given:
+        if not rest:
+            raise UserError(f"--{name} needs a value.")
+        value = rest.pop(0)
+    return name, value
+
+
+def recipe(text: str) -> Any:
+    """The Config that a recipe's function returns."""
+    from isotherm.update.config import Config
+
+    name, _, function = text.partition(":")
+    path = Path(name)
+    if path.suffix != ".py" or not path.is_file():
+        raise UserError(f"The recipe {name} does not exist; give a Python file with a function that returns a Config.")
+    with told(name):
+        own = functions_of(path)
+    if not function and len(own) != 1:
+        raise UserError(f"The recipe {name} has {len(own)} functions; name one as {name}:FUNCTION ({', '.join(own)}).")
+    chosen = own.get(function or next(iter(own)))
+    if chosen is None:
+        raise UserError(f"The recipe {name} has no function {function}; it has: {', '.join(own)}.")
+    with told(text):
+        config = chosen()
+    if not isinstance(config, Config):
+        raise UserError(f"The recipe {text} returned {type(config).__name__}, not a Config.")
+    return config
+
+
+@contextmanager
+def told(recipe: str) -> Iterator[None]:
+    """What goes wrong in the user's own code becomes a sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"The recipe {recipe} fails: {type(error).__name__}: {error}.") from error
+
+
+def functions_of(path: Path) -> dict[str, Callable[[], Any]]:
+    """Those that a file defines itself."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return {k: f for k, f in vars(module).items() if callable(f) and getattr(f, "__module__", "") == path.stem}
