@@ -52,7 +52,8 @@ def main() -> None:
         for knob in asked.knobs.split(",")
         for arm in ARM
     ]
-    todo, begun = [job for job in jobs if name(*job) not in runs], time.monotonic()
+    todo = list({name(*job): job for job in jobs if name(*job) not in runs}.values())
+    begun = time.monotonic()
     for count, job in enumerate(todo, 1):
         runs[name(*job)] = one(*job)
         write_whole(asked.out, json_bytes({"machine": machine(), "settings": SETTINGS, "runs": runs}))
