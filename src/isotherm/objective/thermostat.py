@@ -110,7 +110,7 @@ class Thermostat:
 def effect(knob: Knob, now: float, values: Values, measured: Measured) -> tuple[np.ndarray, np.ndarray]:
     """x at both ends of the way that the knob may go in this step and at its present place, the others where they are.
 
-    For a knob whose effect the first order does not tell, x is its place.
+    For a knob whose effect the first order does not tell, x is its place times H.
     """
     place = min(1.0, max(0.0, knob.place(now)))
     ends = (0.0, place + RISE) if knob.direction > 0 else (place - RISE, 1.0)
