@@ -50,6 +50,54 @@ def test_the_line_is_held_although_the_gain_is_not_known(knob, authority, text):
     assert np.mean(inside) > 0.8
 
 
+@pytest.mark.parametrize("knob", ["par.pos", "par.neg"])
+def test_a_knob_that_sets_a_level_holds_a_line_within_its_reach(knob):
+    """As the built-in model answers PAR: log H comes to the natural fall plus .5 times the place, within 15 steps."""
+    steps, text = 60, "points(start, 0.275, 0.245, 0.226, 0.21, 0.197, 0.186, 0.177, 0.169, 0.162, 0.155, 0.149, 0.143)"
+    at, natural = [1, 5, 10, 15, 20, 30, 40, 60], [0.347, 0.274, 0.228, 0.2, 0.18, 0.155, 0.139, 0.117]
+    errors, inside = [], []
+    for seed in range(4):
+        draw, held = np.random.default_rng(seed), Thermostat(line(text), (KNOBS[knob],), (1.0,), 0.66)
+        state, level, push, rows, rest = held.init(), 0.0, 0.0, [], KNOBS[knob].place(1.0)
+        for step in range(1, steps + 1):
+            noise = 0.02 + 0.045 * min(1, step / 25)
+            h = np.exp(np.interp(step, at, np.log(natural)) + level)
+            seen = h * (1 + noise * draw.normal())
+            state = held.update(state, Measured(step, steps, seen, noise * h))
+            value = state["values"][knob]
+            away = held.knobs[0].direction * (held.knobs[0].place(value) - rest)
+            push = 0.66 * push + 0.34 * (0.5 * away - level) / 15
+            level += push
+            rows.append((seen, state["line"], value))
+        seen, aim, value = np.array(rows).T
+        errors.append(tracking(seen, aim)[steps // 10 :])
+        inside.append(np.mean([not at_bound(KNOBS[knob], v) for v in value]))
+    assert np.mean(errors) < 0.035
+    assert np.mean(np.array(errors) < 0.05) > 0.75
+    assert np.mean(inside) > 0.8
+
+
+def test_the_aim_is_the_line_and_its_slope_from_here_on():
+    """Not the slope over the whole reach, which would cut the corner at step 51."""
+    held = Thermostat(line("points(0.4, 0.3, 0.28)"), (KNOBS["par.neg"],), (1.0,))
+    assert held.aim(Measured(49, 101, 0.3), 0.4) == pytest.approx((0.304, -0.002))
+    assert held.aim(Measured(51, 101, 0.3), 0.4) == pytest.approx((0.3, -0.0004))
+    assert held.aim(Measured(101, 101, 0.3), 0.4) == pytest.approx((0.28, 0.0))
+    assert Thermostat(line("0.3"), (), (), momentum=0.66).soon == 3
+
+
+def test_a_learnt_knob_does_not_listen_to_what_its_own_value_scales():
+    """PAR's neg multiplies the size of the changes, and an optimizer that divides by it does not care."""
+    found = []
+    for size in (0.02, 5.0):
+        held = Thermostat(line("0.3"), (KNOBS["par.neg"],), (1.0,), 0.66)
+        state = held.init()
+        for step in range(1, 20):
+            state = held.update(state, Measured(step, 20, 0.35 - 0.005 * step, 0.01, size=size * step))
+        found.append(state)
+    assert found[0] == found[1]
+
+
 def test_out_of_reach_the_knob_stays_at_its_bound_and_comes_back_at_once():
     """The line rises far above what the knob can do and comes back: nothing has wound up meanwhile."""
     text = "points(0.3, 0.3, 0.9, 0.9, 0.25, 0.2, 0.15, 0.12, 0.1)"

@@ -20,11 +20,11 @@ from isotherm.objective.method import Measured
 Values = dict[str, float]
 
 REACH = {True: 1.5, False: 8.0}  # steps to make good a distance to the line, of a knob that acts at once or not
-RISE = 0.1  # of a knob's scale in one step towards more entropy; the way back is free, for explosions are faster
-FIRST = {True: 0.1, False: 0.04}  # share of H that the largest x is taken for at first, of knobs pushed and not
+RISE = 0.08  # of a knob's scale in one step towards more entropy; the way back is free, for explosions are faster
+FIRST = {True: 0.15, False: 0.05}  # share of H that the largest x is taken for at first, of knobs pushed and not
 SCALES = 30.0  # how many times more or less than at first the scale may become
-FALL = -0.03  # of H in a step: what is expected of a policy whose knobs rest, before anything is known
-WALK = (0.005, {True: 0.006, False: 0.002}, 0.03)  # per step: shares of H, of H for d, and of s
+FALL = -0.04  # of H in a step: what is expected of a policy whose knobs rest, before anything is known
+WALK = (0.005, 0.005, 0.1)  # per step: shares of H, of H for d, and of s
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,23 @@ class Thermostat:
     def update(self, state: dict[str, Any], measured: Measured) -> dict[str, Any]:
         state = self.seen(state, measured)
         h, d, s = state["mean"]
-        ahead = min(measured.steps, measured.step + round(self.reach))
-        gap = self.line.at(ahead, measured.steps, state["start"]) - h
+        line, slope = self.aim(measured, state["start"])
+        gap = line + slope * self.reach - h
         felt = self.felt * state["push"]  # what the momentum will still bring, in units of x
         wanted = ((gap - self.reach * d) / s - felt) / (self.reach - self.felt)
         values, x = self.solve(state["values"], measured, wanted)
         held = all(at_bound(knob, values[knob.name]) for knob in self.knobs)
         push = self.momentum * state["push"] + (1 - self.momentum) * x
-        line = self.line.at(measured.step, measured.steps, state["start"])
         return {**state, "values": values, "push": push, "stuck": state["stuck"] + 1 if held else 0, "line": line}
+
+    def aim(self, measured: Measured, start: float) -> tuple[float, float]:
+        """The line in this step, and its slope over the next ones, as many as it takes a push to be felt."""
+        now, then = (self.line.at(step, measured.steps, start) for step in (measured.step, measured.step + self.soon))
+        return now, (then - now) / self.soon
+
+    @property
+    def soon(self) -> int:
+        return 1 + round(self.felt)
 
     @property
     def felt(self) -> float:
@@ -74,7 +82,8 @@ class Thermostat:
             mean, cov = correct(mean, cov, h, noise)
             mean[2] = min(state["first"] * SCALES, max(state["first"] / SCALES, mean[2]))
             return {**state, "mean": mean.tolist(), "cov": cov.tolist()}
-        s = 1.0 if self.known else FIRST[self.knobs[0].pushed] * h / max(measured.size, 1e-12)
+        pushed = self.knobs[0].pushed
+        s = 1.0 if self.known else FIRST[pushed] * h / max(measured.size if pushed else h, 1e-12)
         _, x = self.solve(state["values"], measured, None)
         cov = np.diag([noise**2, (0.02 * h) ** 2, (0.3 * s) ** 2])
         return {**state, "mean": [h, FALL * h - s * x, s], "cov": cov.tolist(), "first": s, "start": h, "push": 0.0}
@@ -82,7 +91,7 @@ class Thermostat:
     def predict(self, mean: np.ndarray, cov: np.ndarray, push: float) -> tuple[np.ndarray, np.ndarray]:
         """(H, d, s) one step later: H + d + s push, d, s, each with its walk."""
         move = np.array([[1.0, 1.0, push], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-        walk = np.array([WALK[0] * mean[0], WALK[1][self.known] * mean[0], WALK[2] * mean[2]])
+        walk = np.array([WALK[0] * mean[0], WALK[1] * mean[0], WALK[2] * mean[2]])
         return move @ mean, move @ cov @ move.T + np.diag(walk**2)
 
     def solve(self, before: Values, measured: Measured, wanted: float | None) -> tuple[Values, float]:
@@ -101,13 +110,13 @@ class Thermostat:
 def effect(knob: Knob, now: float, values: Values, measured: Measured) -> tuple[np.ndarray, np.ndarray]:
     """x at both ends of the way that the knob may go in this step and at its present place, the others where they are.
 
-    For a knob whose effect the first order does not tell, x is its place.
+    For a knob whose effect the first order does not tell, x is its place times H.
     """
     place = min(1.0, max(0.0, knob.place(now)))
     ends = (0.0, place + RISE) if knob.direction > 0 else (place - RISE, 1.0)
     places = np.unique(np.clip([ends[0], place, ends[1]], 0.0, 1.0))
     if not knob.pushed:
-        return places, knob.direction * measured.size * places
+        return places, knob.direction * measured.entropy * places
     return places, np.array([measured.change({**values, knob.name: knob.value(p)}) for p in places])
 
 
