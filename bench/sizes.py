@@ -32,8 +32,8 @@ from isotherm.update.precision import kept
 
 SHAPES = ((64, 2), (96, 3), (128, 3), (160, 4))  # width, layers; the third is the built-in model's
 TASK = ("countdown", 1)
-SETTINGS = {"method": "grpo", "held_out": "", "eval_every": 0, "eval_problems": 32, "store_every": 0,
-            "measure_every": 0}  # fmt: skip
+SETTINGS = {"method": "grpo", "dtype": "float32", "held_out": "", "eval_every": 0, "eval_problems": 32,
+            "store_every": 0, "measure_every": 0}  # fmt: skip
 EDGE = 5  # rows that the first and last values of a run are means over
 
 
