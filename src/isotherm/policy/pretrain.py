@@ -52,6 +52,7 @@ class Recipe:
     """What makes the built-in model."""
 
     steps: int = 2000
+    families: tuple[str, ...] = tuple(FAMILIES)
     levels: tuple[int, ...] = (1, 2, 3)  # take turns
     lr: float = 2e-3
     warmup: int = 100
@@ -109,7 +110,7 @@ def pretrain(recipe: Recipe, out: Path, compute: torch.dtype, say: Callable[[int
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.05)
     started = time.monotonic()
     for step in range(recipe.steps):
-        batches = [family_batch(recipe, text, family, step) for family in FAMILIES]
+        batches = [family_batch(recipe, text, family, step) for family in recipe.families]
         total = int(sum(batch.lengths.sum() for batch in batches))
         optimizer.param_groups[0]["lr"] = learning_rate(recipe, step)
         loss = 0.0
