@@ -114,7 +114,7 @@ def plant(world: World, rng: np.random.Generator) -> Planted:
 
 def autoregression(innovations: np.ndarray, phi: float) -> np.ndarray:
     """x_t = phi x_(t-1) + sqrt(1 - phi^2) e_t of variance 1, its first 100 rows dropped."""
-    return lfilter([(1 - phi**2) ** 0.5], [1, -phi], innovations)[100:]
+    return np.asarray(lfilter([(1 - phi**2) ** 0.5], [1, -phi], innovations))[100:]
 
 
 def holds(interval: Estimate, truth: float) -> bool:
