@@ -42,8 +42,10 @@ def test_the_score_is_the_logistic_of_standardised_features():
 
 @pytest.mark.parametrize("share", [f.share for f in FITS])
 def test_a_fast_fall_alarms_and_a_flat_line_does_not(share: float):
+    """The first tenth tells nothing from chance (docs/warning.md), so nothing is asked of it but of its flat lines."""
     rows = round(100 * share)
-    for entropy, alarm in ((FAST, True), (FLAT, False), (FLAT[::-1] * np.linspace(1, 2, 100), False)):
+    fast = [(FAST, True)] if share > 0.1 else []
+    for entropy, alarm in (*fast, (FLAT, False), (FLAT[::-1] * np.linspace(1, 2, 100), False)):
         risk = collapse_risk({"entropy": entropy[:rows]}, steps=100)
         assert risk.alarm is alarm
         assert risk.alarm == (risk.score >= risk.threshold)

@@ -24,13 +24,13 @@ def score_rows(
     rows: slice,
     temperature: float,
     functionals: Functionals = None,
-    by: Callable[..., Scores] = score,
+    by: Callable[..., Scores] | None = None,
 ) -> Scores:
     """Scores of the tokens of some rows, differentiable outside `no_grad`."""
     batch, head = batch_of(rollout, rows, policy.device), policy.model.head
     target = flatten(batch.responses, batch.lengths)
     options = {"bias": head.bias, "cap": head.cap, "functionals": functionals}
-    return near(by(policy.model.hidden(batch), head.weight, target, temperature, **options))
+    return near((by or score)(policy.model.hidden(batch), head.weight, target, temperature, **options))
 
 
 def near(scores: Scores) -> Scores:
