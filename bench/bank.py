@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -81,18 +81,18 @@ class Saved:
     metrics: dict[str, np.ndarray] = field(repr=False)
 
 
-def make(settings: dict[str, Any], code: dict[str, Any]) -> Saved:
+def make(settings: dict[str, Any], code: dict[str, Any], columns: Sequence[str] = COLUMNS) -> Saved:
     """Trains in a folder that is deleted afterwards; a run that stops early keeps its rows and the reason."""
     import isotherm
 
     folder, begun, stopped = Path(tempfile.mkdtemp(prefix="bank-")), time.process_time(), None
     try:
         try:
-            run = isotherm.train(quiet=True, out=str(folder / "run"), **QUIET, **settings)
+            run = isotherm.train(quiet=True, out=str(folder / "run"), **QUIET | settings)
         except UserError as error:
             run, stopped = isotherm.load_run(folder / "run"), str(error)
         steps = len(run.metrics["step"])
-        metrics = {c: run.metrics.get(c, np.full(steps, np.nan)).astype(np.float32) for c in COLUMNS}
+        metrics = {c: run.metrics.get(c, np.full(steps, np.nan)).astype(np.float32) for c in columns}
         seconds = round(time.process_time() - begun, 1)
         return Saved(settings, {"cpu seconds": seconds, "stopped": stopped, **code}, metrics)
     finally:
@@ -117,7 +117,7 @@ def load(path: Path = BANK) -> list[Saved]:
 
 def save(runs: list[Saved], path: Path = BANK) -> None:
     """One file, written whole: columns of all runs below one another, their settings in the head."""
-    columns = {c: pa.array(np.concatenate([r.metrics[c] for r in runs])) for c in COLUMNS}
+    columns = {c: pa.array(np.concatenate([r.metrics[c] for r in runs])) for c in runs[0].metrics}
     number = np.concatenate([np.full(len(r.metrics["step"]), i, np.int16) for i, r in enumerate(runs)])
     heads = json.dumps([{"settings": r.settings, "made": r.made} for r in runs])
     table = pa.table({"run": pa.array(number), **columns}).replace_schema_metadata({"runs": heads})
@@ -127,10 +127,14 @@ def save(runs: list[Saved], path: Path = BANK) -> None:
     write_whole(path, sink.getvalue().to_pybytes())
 
 
-def missing(runs: list[Saved]) -> list[dict[str, Any]]:
-    """The settings of the grid that the bank has no run of."""
-    there = {json.dumps(r.settings, sort_keys=True) for r in runs}
-    return [s for s in grid() if json.dumps(s, sort_keys=True) not in there]
+def missing(runs: list[Saved], wanted: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The settings that there is no run of."""
+    there = {identity(r.settings) for r in runs}
+    return [s for s in wanted if identity(s) not in there]
+
+
+def identity(settings: dict[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True)
 
 
 def follow(parent: int) -> None:
@@ -161,7 +165,7 @@ def made(todo: list[dict[str, Any]], jobs: int) -> Iterator[Saved]:
 def fill(jobs: int, limit: int | None) -> None:
     """Makes what is missing, and writes the bank after every run."""
     runs = load()
-    todo = missing(runs)[:limit]
+    todo = missing(runs, grid())[:limit]
     begun = time.monotonic()
     print(f"{BANK}: {len(runs)} runs there, {len(todo)} to make", flush=True)
     for count, run in enumerate(made(todo, jobs), 1):

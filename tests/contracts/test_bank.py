@@ -57,8 +57,8 @@ def test_every_setting_has_an_even_and_an_odd_seed(bank):
 
 def test_runs_that_are_there_are_not_made_again(bank):
     runs = [bank.Saved(settings, {}, {}) for settings in bank.grid()]
-    assert bank.missing(runs) == []
-    assert bank.missing(runs[1:]) == [bank.grid()[0]]
+    assert bank.missing(runs, bank.grid()) == []
+    assert bank.missing(runs[1:], bank.grid()) == [bank.grid()[0]]
 
 
 def test_what_is_saved_comes_back(bank, tmp_path):
