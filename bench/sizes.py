@@ -4,7 +4,7 @@
 
 Every model sees the same demonstrations of countdown:1 in the same few steps, and is then trained on new problems of it
 without an intervention on entropy. Models and runs are kept under runs/sizes; those that are there are not made again.
-It takes about 15 minutes of one core: 4 for the four models, and 1 to 2 for each of the eight runs.
+It takes about eight minutes of one core: two for the four models, and half a minute for each run.
 """
 
 from __future__ import annotations
