@@ -92,10 +92,18 @@ def test_the_mask_raises_the_predicted_entropy_and_its_control_is_of_equal_size(
 
 def test_forks_of_the_batch_and_of_each_response():
     tokens = stream((5, 3), (0, 0), entropy=[0.1, 0.5, 0.3, 0.2, 0.4, 0.9, 0.8, 0.7])
-    assert forks(tokens, quantile=0.8, over="batch").tolist() == [0, 0, 0, 0, 0, 1, 0, 0]
-    assert forks(tokens, quantile=0.8, over="response").tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+    assert forks(tokens, quantile=0.8, over="batch").tolist() == [0, 0, 0, 0, 0, 1, 1, 0]
+    assert forks(tokens, quantile=0.8, over="response").tolist() == [0, 1, 0, 0, 0, 1, 0, 0]
     assert forks(tokens, quantile=0.5, over="response").tolist() == [0, 1, 0, 0, 1, 1, 0, 0]
-    assert forks(tokens, quantile=0.0, over="batch").all()
+    assert forks(tokens, quantile=0.0, over="batch").tolist() == [0, 1, 1, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.3, 0.5, 0.8, 1.0])
+def test_forks_are_the_tokens_above_the_interpolated_quantile(quantile):
+    for count in range(1, 12):
+        tokens = batch(count, (count,), (0,))
+        above = tokens.entropy > tokens.entropy.quantile(quantile) + 1e-12
+        assert torch.equal(forks(tokens, quantile=quantile, over="response"), above)
 
 
 def test_forks_settle_ties_by_key():

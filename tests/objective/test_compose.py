@@ -1,15 +1,20 @@
+import dataclasses
 import functools
+import math
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.streams import batch
 from isotherm.advantages import estimators
 from isotherm.errors import UserError
 from isotherm.objective import normalizers, surrogates
 from isotherm.objective.compose import inert, method
 from isotherm.objective.factors import bare
-from isotherm.objective.method import Method
+from isotherm.objective.interventions.steer import omega
+from isotherm.objective.method import Method, decide
 from isotherm.objective.published import METHODS
 
 
@@ -34,6 +39,51 @@ def test_a_covariance_method_brings_its_surrogate_only_where_no_other_term_does(
     assert method("kl_cov").surrogate is surrogates.ratio
     assert method("clip_cov").surrogate.keywords == {"low": 1.0, "high": 1.0, "dual": 0.0}
     assert method("reinforce + kl_cov").surrogate is surrogates.reinforce
+
+
+@pytest.mark.parametrize(
+    ("expression", "bounds"),
+    [
+        ("clip_higher + clip_cov", {"clip_low": 0.2, "clip_high": 0.28}),
+        ("clip_cov_digest + ppo_clip(high=0.3)", {"clip_low": 0.2, "clip_high": 0.3}),
+        ("clip_higher + clip_cov(clip_high=0.5)", {"clip_low": 0.2, "clip_high": 0.5}),
+        ("rand_clip_cov + clip_lower", {"clip_low": 0.28, "clip_high": 0.2}),
+        ("clip_cov", {"clip_low": 1.0, "clip_high": 1.0}),
+        ("sapo + clip_cov", {"clip_low": 1.0, "clip_high": 1.0}),
+        ("ppo_clip(dual=3.0) + steer", {"low": 0.2, "high": 0.2, "dual": 3.0}),
+        ("clip_higher + opefo", {"low": 0.2, "high": 0.28, "dual": 0.0}),
+        ("clip_higher + entropy_mask(high=0.5)", {"low": 0.2, "high": 0.5, "dual": 0.0}),
+        ("clip_higher + steer_released", {"low": 0.2, "high": 0.28, "dual": 0.0}),
+    ],
+)
+def test_a_part_that_looks_at_the_clip_has_the_bounds_of_the_clip_beside_it(expression, bounds):
+    (weight,) = method(expression).weights
+    assert {name: weight.keywords[name] for name in bounds} == bounds
+
+
+def test_a_window_of_covariances_is_no_clip_bound():
+    (weight,) = method("clip_higher + clip_cov(low=0.5, high=2.0)").weights
+    assert (weight.keywords["low"], weight.keywords["high"]) == (0.5, 2.0)
+
+
+def test_clip_cov_spends_its_draw_on_a_token_that_the_clip_has_left():
+    r, old = [1.5, 1.0, 1.0, 1.0], [-1.2, -2.4, -2.4, -2.4]
+    columns = {
+        "logprob": [o + math.log(x) for o, x in zip(old, r, strict=True)],
+        "old_logprob": old,
+        "advantage": [2.0, -2.0, -2.0, -2.0],
+    }
+    columns = {name: torch.tensor(column, dtype=torch.float64) for name, column in columns.items()}
+    tokens = dataclasses.replace(batch(0, (4,), (0,)), **columns)
+    assert decide(tokens, method("clip_cov")).weight.tolist() == [0, 1, 1, 1]
+    assert decide(tokens, method("clip_higher + clip_cov")).weight[0] == 1
+
+
+def test_opefo_balances_the_entropy_under_any_clip():
+    tokens = batch(3)
+    m = method("ppo_clip(low=0.1, high=0.05) + opefo")
+    change = omega(tokens, estimator="exact", low=0.1, high=0.05, dual=0.0)
+    assert float((decide(tokens, m).weight * change).sum()) == pytest.approx(0, abs=1e-12)
 
 
 def test_the_identity_of_every_slot_is_grpo():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from contracts.streams import batch
+from isotherm.errors import UserError
 from isotherm.objective.compose import method
 from isotherm.objective.interventions.par import par, par_exponential, rand_pos_clip
 from isotherm.objective.method import Measured, decide
@@ -26,19 +27,22 @@ def test_weights_by_the_sign_of_the_advantage():
     tokens = batch()
     weight = par(tokens, pos=0.25, neg=0.75)
     assert torch.equal(weight == 0.25, tokens.advantage > 0)
-    assert torch.equal(weight == 0.75, tokens.advantage <= 0)
+    assert torch.equal(weight == 0.75, tokens.advantage < 0)
+    assert torch.equal(weight == 1, tokens.advantage == 0)
     assert (tokens.advantage == 0).any()
 
 
 def test_stage_is_0_for_half_of_the_run_and_then_rises_to_1():
-    assert run("par(schedule=stage)", 8) == pytest.approx([0, 0, 0, 0, 0, 0.25, 0.5, 0.75])
-    assert run("par(schedule=stage, begin=0.0)", 4) == pytest.approx([0, 0.25, 0.5, 0.75])
+    assert run("par(schedule=stage)", 8) == pytest.approx([0, 0, 0, 0, 1 / 7, 3 / 7, 5 / 7, 1])
+    assert run("par(schedule=stage, begin=0.0)", 4) == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert run("par(schedule=stage)", 1) == [0]
 
 
 def test_epoch_rises_in_equal_steps_from_0_to_1():
     assert run("par(schedule=epoch, epochs=3)", 6) == pytest.approx([0, 0, 0.5, 0.5, 1, 1])
     assert run("par(schedule=epoch, epochs=5)", 5) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
-    assert run("par(schedule=epoch, epochs=1)", 3) == [0, 0, 0]
+    with pytest.raises(UserError, match="epochs must be 2 or more"):
+        method("par(schedule=epoch, epochs=1)")
 
 
 def test_guided_follows_the_entropy_and_stays_within_0_and_1():

@@ -24,8 +24,8 @@ def test_a3po_scales_rare_right_and_sure_wrong_tokens():
 def test_the_scale_of_a3po_decays_to_1():
     (control,) = method("a3po(scale=3.0)").controls
     assert control.start == 3
-    values = [control.update({"value": 0.0}, Measured(step, 4, 0.5))["value"] for step in (1, 2, 4, 5)]
-    assert values == pytest.approx([2.5, 2, 1, 1])
+    values = [control.update({"value": 0.0}, Measured(step, 4, 0.5))["value"] for step in (0, 1, 2, 3)]
+    assert values == pytest.approx([3, 7 / 3, 5 / 3, 1])
     assert not method("a3po(schedule=none)").controls
     assert method("a3po").with_knob("a3po.scale", 1.5).shape[0].keywords["scale"] == 1.5
 

@@ -74,7 +74,7 @@ def gpg(reward: Tensor, group: Tensor, *, alpha: str = "signal", norm: str = "no
     """A = alpha (R - mean) / F, alpha = responses / responses of groups with signal (GPG, arXiv 2504.02546).
 
     F is 1 (norm = none) or the group's standard deviation (std). alpha = none is 1, for a mean that leaves out the
-    groups without signal: that has the same factor.
+    groups without signal: that has the same factor where those groups' responses are as long as the others.
     """
     centred = mean_only(reward, group)
     live = group_mean((centred.abs() > 1e-9).to(reward.dtype), group) > 0

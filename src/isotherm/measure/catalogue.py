@@ -138,13 +138,15 @@ METRICS: tuple[Metric, ...] = (
         "mean over tokens",
         "KL divergence between the sampler and the trainer's policy. Only in logs of other tools.",
     ),
-    Metric("method/touched", "share", "mean over tokens", "Share of tokens whose weight or penalty was changed."),
+    Metric(
+        "method/touched", "share", "mean over tokens", "Share of tokens whose weight, advantage or penalty was changed."
+    ),
     Metric(
         "method/change",
         "share",
         "mean over updates",
         "Size of what the method changes of the gradient of GRPO with PPO clip .2/.2 on the same tokens, over the size "
-        "of that gradient; at the logits, each token's state by itself.",
+        "of that gradient; at the logits, each token's state by itself, without functionals of the distribution.",
     ),
     Metric(
         "method/change_exact",

@@ -13,7 +13,7 @@ class Advice(NamedTuple):
 
 
 EXPLODES = "Too many tokens or too large a coefficient, and the entropy explodes or learning stops (2505.22617)."
-ONE_TOKEN = "A batch of a thousand tokens or fewer has a single chosen token at the published share."
+ONE_TOKEN = "A batch of fewer than 2 / share tokens has a single chosen token: 1,000 at 2e-3, 10,000 at 2e-4."
 UNBOUNDED = "Nothing bounds how far several updates of one rollout move the policy."
 CURVE = "It lies on one curve of reward against entropy with GRPO (2505.22617), so entropy falls as it does there."
 ALIKE = "Groups that are all {} teach it something, and are there with signal=keep only."
@@ -43,11 +43,15 @@ ADVICE = {
     ),
     "reinforce_pp": Advice(
         "When groups are small: mean and deviation come from the whole batch.",
-        f"Every answer to an easy problem looks good and every answer to a hard one bad, whatever it says. {CURVE}",
+        "Every answer to an easy problem looks good and every answer to a hard one bad, whatever it says. "
+        f"{ALIKE.format('right or all wrong')} {CURVE}",
+        options=KEEP,
     ),
     "reinforce": Advice(
         "The plainest policy gradient, as a reference.",
-        f"No baseline means a large variance, and an answer with reward 0 teaches nothing. {UNBOUNDED} {CURVE}",
+        f"No baseline means a large variance, and an answer with reward 0 teaches nothing. {ALIKE.format('right')} "
+        f"{UNBOUNDED} {CURVE}",
+        options=KEEP,
     ),
     "sequence_mean": Advice(
         "When a short and a long response should count the same, as in the first form of GRPO.",

@@ -21,6 +21,12 @@ def above(bound: float, /, **values: float) -> None:
             raise ValueError(f"{name} must be above {bound:g}, not {value:g}")
 
 
+def off_or_above(bound: float, /, **values: float) -> None:
+    for name, value in values.items():
+        if value != 0 and value <= bound:
+            raise ValueError(f"{name} must be 0, which is off, or above {bound:g}, not {value:g}")
+
+
 def below(bound: float, /, **values: float) -> None:
     for name, value in values.items():
         if value >= bound:

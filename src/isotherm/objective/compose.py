@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import difflib
+from functools import partial
 from typing import Any
 
 from isotherm.errors import UserError
+from isotherm.objective.factors import Part, bare
 from isotherm.objective.method import Method, Slots
 from isotherm.objective.published import METHODS, Row
+from isotherm.objective.surrogates import ppo_clip, ratio
 
 SINGLE = {
     "advantage": "group advantages",
@@ -16,12 +19,15 @@ SINGLE = {
     "normalizer": "normalizers",
     "deal": "random controls",
 }
+# Where a part keeps the bounds of the clip: those of clip_cov, or those of every part that predicts what a token does.
+BOUNDS = ({"clip_low": "low", "clip_high": "high"}, {"low": "low", "high": "high", "dual": "dual"})
 SEVERAL = ("shape", "weights", "penalties", "controls")
 
 
 def method(expression: str) -> Method:
     """The method that an expression names; slots that no term fills are those of GRPO."""
-    terms = [(row, build(row, arguments)) for row, arguments in parse(expression)]
+    parsed = parse(expression)
+    terms = clipped_alike([(row, arguments, build(row, arguments)) for row, arguments in parsed])
     slots: Slots = dict.fromkeys(SEVERAL, ())
     owner: dict[str, str] = {}
     for row, filled in terms:
@@ -38,6 +44,25 @@ def method(expression: str) -> Method:
         slots |= default_surrogate(terms)
     refuse_two_on_one_knob(terms)
     return Method(name=expression.strip(), **slots)
+
+
+def clipped_alike(terms: list[tuple[Row, dict[str, Any], Slots]]) -> list[tuple[Row, Slots]]:
+    """Parts that look at which tokens are clipped take the bounds of the clip beside them, where they are not given."""
+    clips = [filled["surrogate"] for _, _, filled in terms if bare(filled.get("surrogate", ratio)) is ppo_clip]
+    if not clips:
+        return [(row, filled) for row, _, filled in terms]
+    bounds = clips[0].keywords
+    return [
+        (row, filled | {"weights": tuple(with_bounds(part, bounds, arguments) for part in filled.get("weights", ()))})
+        for row, arguments, filled in terms
+    ]
+
+
+def with_bounds(part: Part, bounds: dict[str, float], given: dict[str, Any]) -> Part:
+    own = getattr(part, "keywords", {})
+    names = next((names for names in BOUNDS if names.keys() <= own.keys()), {})
+    new = {mine: bounds[its] for mine, its in names.items() if mine not in given and its in bounds}
+    return partial(part, **new) if new else part
 
 
 def refuse_two_on_one_knob(terms: list[tuple[Row, Slots]]) -> None:

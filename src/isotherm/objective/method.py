@@ -68,6 +68,11 @@ class Measured(NamedTuple):
     size: float = 0.0  # of the changes of the single tokens, without their signs, in the units of `change`
     own: float | None = None  # of the control's measure; None where no tokens were trained on
 
+    @property
+    def done(self) -> float:
+        """How far the step to come is: 0 in the first, 1 in the last."""
+        return min(1.0, self.step / max(1, self.steps - 1))
+
 
 @dataclass(frozen=True)
 class Method:

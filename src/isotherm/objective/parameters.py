@@ -11,6 +11,8 @@ MEANINGS = {
     "entropy_mask.side": "down: tokens that lower the entropy; up: those that raise it",
     "archer.quantile": "tokens above this quantile of the entropy count as forks",
     "hapo.quantile": "tokens above this quantile of the entropy count as forks",
+    "hapo.low": "the ratio is clipped below 1 - low, where the entropy is low",
+    "hapo.high": "the ratio is clipped above 1 + high, where the entropy is low",
     "wide": "clip width on tokens of high entropy",
     "narrow": "clip width on the others",
     "archer.c": "coefficient of the KL to the reference on tokens of low entropy",
@@ -36,15 +38,15 @@ MEANINGS = {
     "flexible.schedule": "which side is widened when: id, did, od, or none",
     "flexible.alpha": "slope of the clip width in the probability",
     "flexible.beta": "clip width at probability 0",
-    "flexible.floor": "share of the first entropy at which the schedule turns upwards",
-    "turn": "where the ceiling stands, at which it turns downwards",
-    "mode": "1 widens the upper side, 0 the lower one",
+    "flexible.floor": "schedule=did, od: share of the first entropy at which it turns up; the ceiling ends there",
+    "turn": "schedule=id: share of the run in which the entropy is raised; then it is lowered",
+    "mode": "schedule=none: 1 widens the upper side, -1 the lower one, 0 is PPO's clip",
     "adapo.start": "first upper clip width",
     "lowest": "least upper clip width",
     "highest": "largest upper clip width",
     "adapo.up": "factor while the entropy is below target",
     "adapo.down": "factor while it is not",
-    "adaptive_bonus.start": "coefficient at the first step",
+    "adaptive_bonus.start": "coefficient from which the control sets out; the first step has none",
     "adaptive_bonus.least": "smallest coefficient",
     "begin": "schedule=stage: share of training with lambda = 0",
     "beta": "coefficient of the distance to the policy that scored the batch",
@@ -55,12 +57,12 @@ MEANINGS = {
     "c": "coefficient of the entropy",
     "reference_kl.c": "coefficient of the KL to the reference",
     "cispo.low": "the weight is at least 1 - low; 1 is no bound",
-    "clip_low": "tokens clipped below 1 - clip_low are left out of the draw",
-    "clip_high": "tokens clipped above 1 + clip_high are left out of the draw",
+    "clip_low": "tokens clipped below 1 - clip_low are left out; that of the clip beside it, where there is one",
+    "clip_high": "tokens clipped above 1 + clip_high are left out; that of the clip beside it, where there is one",
     "cap": "largest upper bound of the ratio",
     "delta": "step by which the control moves its knob",
     "down": "weight of the least likely tokens with A < 0",
-    "dual": "for A < 0 the loss is bounded at dual |A|; 0 is off",
+    "dual": "for A < 0 the loss is bounded at dual |A|, above 1; 0 is off",
     "edge": "how the share is cut: count, or quantile with its ties",
     "epochs": "schedule=epoch: equal parts of the run, from lambda = 0 to 1",
     "estimator": "formula of the entropy change: published, released, printed, exact",
@@ -118,6 +120,12 @@ MEANINGS = {
     "up": "weight of the least likely tokens with A > 0",
     "upper": "gradient kept by tokens clipped above, as a share of that at the bound",
 }
+# Of parts that look at which tokens are clipped.
+MEANINGS |= {
+    f"{row}.{name}": f"{MEANINGS[name]}; that of the clip beside it, where there is one"
+    for row in ("steer", "opefo", "entropy_mask")
+    for name in ("low", "high", "dual")
+}
 
 NO_PAPER = "no paper: our choice"
 CONTROL = "that of the method beside it"
@@ -125,7 +133,9 @@ PUBLISHED = {
     "dr_grpo.length": NO_PAPER,
     "ppo_clip.low": "0.2",
     "ppo_clip.high": "0.2",
-    "ppo_clip.dual": "off; 3 in arXiv 1912.09729",
+    "ppo_clip.dual": "off; 3 in arXiv 1912.09729, 10 beside Clip-Higher in others' recipes",
+    "clip_higher.dual": "off; 10 in others' recipes",
+    "flexible.floor": "0.2, by a digest",
     "clip_higher.low": "0.2",
     "clip_higher.high": "0.28",
     "entropy_bonus.c": "1e-4 to 1e-2 tried at 7B (arXiv 2505.22617)",

@@ -40,9 +40,10 @@ def pulls(tokens: Tokens, method: Method, decision: Decision) -> dict[str, Tenso
 
 
 def changes(tokens: Tokens, method: Method, temperature: float = 1.0) -> Tensor:
-    """dH of every token at a logit step of 1, its share in the loss included: the exact first order of the whole loss.
+    """dH of every token at a logit step of 1, its share in the loss included: the exact first order of the loss.
 
-    Their sum is the change of the mean entropy, up to one scale. The tokens are of the policy that is updated next.
+    What penalties do through the entropy is taken from the one token sampled; functionals have no part. Their sum is
+    the change of the mean entropy, up to one scale. The tokens are of the policy that is updated next.
     """
     c, e = push(tokens, method, decide(tokens, method))
     return exact(tokens, c, temperature=temperature) + of_entropy_slope(tokens, e, temperature=temperature)

@@ -31,9 +31,9 @@ def clip_cov(
     clip_low: float = 1.0,
     clip_high: float = 1.0,
 ) -> Tensor:
-    """Weight 0 on floor(ratio T) tokens, at least 1, drawn uniformly among those with low < Cov < high (eq. 10, 11).
+    """Weight 0 on floor(ratio T) tokens, drawn uniformly among those with low < Cov < high (eq. 10, 11).
 
-    Tokens whose ratio is clipped already (by clip_low and clip_high) are left out of the draw.
+    At least 1, unless ratio is 0. Tokens whose ratio is clipped already (by clip_low and clip_high) are left out.
     """
     cov = covariance(tokens)
     window = (cov > low) & (cov < high) & ~clipped(tokens, low=clip_low, high=clip_high)
@@ -41,13 +41,13 @@ def clip_cov(
 
 
 def at_least_one(share: float, tokens: Tokens) -> int:
-    """max(1, floor(share T))."""
-    return max(1, math.floor(share * len(tokens)))
+    """max(1, floor(share T)); none for a share of 0."""
+    return max(1, math.floor(share * len(tokens))) if share else 0
 
 
 @reads("probability", "advantage")
 def kl_cov(tokens: Tokens, *, k: float = 2e-3, beta: float = 1.0) -> Tensor:
-    """The coefficient beta on the max(1, floor(k T)) tokens of largest Cov, 0 elsewhere (eq. 12, 13)."""
+    """The coefficient beta on the max(1, floor(k T)) tokens of largest Cov, 0 elsewhere (eq. 12, 13); k = 0 is off."""
     count = min(at_least_one(k, tokens), len(tokens))
     return beta * smallest(-covariance(tokens), tokens.key, count).to(tokens.advantage.dtype)
 
@@ -71,6 +71,6 @@ def rand_kl_cov(tokens: Tokens, *, k: float = 2e-3, beta: float = 1.0) -> Tensor
 
 @reads("probability")
 def distance(tokens: Tokens, *, rounding: float = NOTHING) -> Tensor:
-    """|log pi - log pi_old|, with no slope where the two differ by rounding only (eq. 13)."""
+    """|log pi - log pi_old|, with no slope where the two differ by rounding only (eq. 13). It has no upper end."""
     x = tokens.logprob - tokens.old_logprob
     return torch.where(x.detach().abs() < rounding, torch.zeros_like(x), x.abs())

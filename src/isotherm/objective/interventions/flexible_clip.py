@@ -39,11 +39,10 @@ def by_turns(state: dict[str, Any], measured: Measured, *, schedule: str, turn: 
     increase-then-decrease turns, and the form of its ceiling, could not be confirmed.
     """
     first, mode, turns = state.get("first", measured.entropy), state["value"], state.get("turns", 0)
-    done = measured.step / measured.steps
     if schedule == "id":
-        mode = RAISE if done < turn else LOWER
+        mode = RAISE if measured.done < turn else LOWER
     elif mode == LOWER and measured.entropy <= floor * first and (schedule == "od" or not turns):
         mode, turns = RAISE, turns + 1
-    elif mode == RAISE and measured.entropy >= first * (1 - (1 - floor) * done):
+    elif mode == RAISE and measured.entropy >= first * (1 - (1 - floor) * measured.done):
         mode = LOWER
     return {"value": mode, "first": first, "turns": turns}

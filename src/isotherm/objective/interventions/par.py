@@ -16,8 +16,9 @@ from isotherm.tokens.select import drawn
 
 @reads("advantage")
 def par(tokens: Tokens, *, pos: float = 1.0, neg: float = 1.0) -> Tensor:
-    """Weight pos (the paper's lambda) on tokens with A > 0, neg on the others."""
-    return torch.where(tokens.advantage > 0, pos, neg).to(tokens.advantage.dtype)
+    """Weight pos (the paper's lambda) on tokens with A > 0, neg on those with A < 0, 1 where A = 0."""
+    weight = torch.where(tokens.advantage > 0, pos, torch.where(tokens.advantage < 0, neg, 1.0))
+    return weight.to(tokens.advantage.dtype)
 
 
 @reads("advantage")
@@ -37,15 +38,14 @@ def rand_pos_clip(tokens: Tokens, *, share: float) -> Tensor:
 
 
 def stage(state: dict[str, Any], measured: Measured, *, begin: float = 0.5) -> dict[str, Any]:
-    """lambda = 0 for the first half of training, then linear from 0 to 1."""
-    done = measured.step / measured.steps
-    return {"value": min(1.0, max(0.0, (done - begin) / (1 - begin)))}
+    """lambda = 0 for the first half of training, then linear, to 1 in the last step."""
+    return {"value": max(0.0, (measured.done - begin) / (1 - begin))}
 
 
 def epoch(state: dict[str, Any], measured: Measured, *, epochs: int) -> dict[str, Any]:
-    """lambda = (e - 1) / (E - 1) in epoch e of E; on endless problems the run is cut into E equal parts."""
+    """lambda = (e - 1) / (E - 1) in epoch e of E, which are equal parts of the run."""
     current = min(epochs - 1, measured.step * epochs // measured.steps)
-    return {"value": current / max(1, epochs - 1)}
+    return {"value": current / (epochs - 1)}
 
 
 def guided(state: dict[str, Any], measured: Measured, *, target: float = 0.2, delta: float = 0.05) -> dict[str, Any]:

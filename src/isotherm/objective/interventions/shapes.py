@@ -26,11 +26,11 @@ def a3po(tokens: Tokens, advantage: Tensor, *, scale: float, share: float) -> Te
 
 
 def decay(state: dict[str, Any], measured: Measured, *, start: float) -> dict[str, Any]:
-    """scale = 1 + (start - 1) (1 - step / steps): linear to 1 at the end.
+    """scale = 1 + (start - 1) (1 - s): s goes from 0 in the first step to 1 in the last.
 
     The paper's own line of decay could not be confirmed.
     """
-    return {"value": 1 + (start - 1) * max(0.0, 1 - measured.step / measured.steps)}
+    return {"value": 1 + (start - 1) * (1 - measured.done)}
 
 
 @reads("probability", "advantage")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from isotherm.objective import penalties, surrogates
-from isotherm.objective.bounds import above, at_least, at_most, one_of
+from isotherm.objective.bounds import above, at_least, at_most, off_or_above, one_of
 from isotherm.objective.interventions import bapo, entropy_clip, entropy_mask, opefo, steer
 from isotherm.objective.method import Penalty, Slots
 from isotherm.objective.rows.basic import clip
@@ -16,7 +16,8 @@ OVER = ("batch", "response")
 def opefo_row(estimator: str = "exact", low: float = 0.2, high: float = 0.2, dual: float = 0.0) -> Slots:
     """Tokens that raise the entropy and tokens that lower it are rescaled to cancel; published for updates = 1."""
     one_of(steer.ESTIMATORS, estimator=estimator)
-    at_least(0, low=low, high=high, dual=dual)
+    at_least(0, low=low, high=high)
+    off_or_above(1, dual=dual)
     clips = {"low": low, "high": high, "dual": dual}
     return {"weights": (partial(opefo.opefo, estimator=estimator, **clips),), "default_surrogate": clip(**clips)}
 
@@ -26,7 +27,8 @@ def entropy_mask_row(estimator: str = "exact", share: float = 0.2, floor: float 
     """Tokens predicted to lower (side=down) or raise (up) the entropy most weigh floor; control: random_weight."""
     one_of(steer.ESTIMATORS, estimator=estimator)
     one_of(("down", "up"), side=side)
-    at_least(0, share=share, floor=floor, low=low, high=high, dual=dual)
+    at_least(0, share=share, floor=floor, low=low, high=high)
+    off_or_above(1, dual=dual)
     at_most(1, share=share)
     part = entropy_mask.mask_falling if side == "down" else entropy_mask.mask_rising
     clips = {"low": low, "high": high, "dual": dual}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from isotherm.advantages import baselines
-from isotherm.objective.bounds import at_least, at_most, one_of
+from isotherm.objective.bounds import above, at_least, at_most, one_of
 from isotherm.objective.factors import reads
 from isotherm.objective.interventions import (
     adaptive_entropy,
@@ -19,7 +19,7 @@ from isotherm.objective.rows.basic import bonus
 def forking(rho: float = 0.2, edge: str = "count") -> Slots:
     """Only the share rho of tokens of highest entropy is trained on, by count or by quantile; published on top of
     clip_higher."""
-    at_least(0, rho=rho)
+    above(0, rho=rho)
     at_most(1, rho=rho)
     edges = {"count": forking_tokens.forking_tokens, "quantile": forking_tokens.above_quantile}
     one_of(tuple(edges), edge=edge)

@@ -6,7 +6,7 @@ from functools import partial
 
 from isotherm.advantages import estimators
 from isotherm.objective import normalizers, penalties, surrogates
-from isotherm.objective.bounds import above, at_least, one_of
+from isotherm.objective.bounds import above, at_least, off_or_above, one_of
 from isotherm.objective.factors import Part
 from isotherm.objective.method import Penalty, Slots
 
@@ -45,7 +45,8 @@ def reinforce() -> Slots:
 
 def ppo_clip(low: float = 0.2, high: float = 0.2, dual: float = 0.0) -> Slots:
     """The ratio is clipped to [1 - low, 1 + high]; dual bounds the loss of tokens of negative advantage, 0 is off."""
-    at_least(0, low=low, high=high, dual=dual)
+    at_least(0, low=low, high=high)
+    off_or_above(1, dual=dual)
     return {"surrogate": clip(low, high, dual)}
 
 

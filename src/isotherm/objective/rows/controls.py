@@ -36,10 +36,11 @@ def rand_pos_clip(share: float = 2e-4) -> Slots:
     return {"weights": (partial(par.rand_pos_clip, share=share),)}
 
 
-def rand_clip_cov(ratio: float = 2e-4) -> Slots:
+def rand_clip_cov(ratio: float = 2e-4, clip_low: float = 1.0, clip_high: float = 1.0) -> Slots:
     """Control of Clip-Cov: detaches as many tokens, whatever their covariance."""
-    at_least(0, ratio=ratio)
-    return {"weights": (partial(entropy_mechanism.rand_clip_cov, ratio=ratio),), "default_surrogate": clip(1.0, 1.0)}
+    at_least(0, ratio=ratio, clip_low=clip_low, clip_high=clip_high)
+    weight = partial(entropy_mechanism.rand_clip_cov, ratio=ratio, clip_low=clip_low, clip_high=clip_high)
+    return {"weights": (weight,), "default_surrogate": clip(clip_low, clip_high)}
 
 
 def rand_kl_cov(k: float = 2e-3, beta: float = 1.0) -> Slots:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from isotherm.objective import surrogates
-from isotherm.objective.bounds import at_least, at_most, one_of
+from isotherm.objective.bounds import at_least, at_most, off_or_above, one_of
 from isotherm.objective.interventions import (
     entropy_mechanism,
     par,
@@ -24,7 +24,7 @@ def par_row(pos: float = 1.0, neg: float = 1.0, schedule: str = "guided", target
         "epoch": partial(par.epoch, epochs=epochs),
     }
     one_of((*updates, "none"), schedule=schedule)
-    at_least(1, epochs=epochs)
+    at_least(2, epochs=epochs)
     at_least(0, pos=pos, neg=neg)
     if pos != 1.0 and schedule != "none":
         raise ValueError(f"the schedule {schedule} moves pos, so pos={pos:g} goes with schedule=none only")
@@ -58,8 +58,9 @@ def steer(form: str = "exponential", estimator: str = "published", floor: float 
     """Tokens weigh the less, down to floor, the more their update changes the entropy; share belongs to binary."""
     one_of(steering.FORMS, form=form)
     one_of(steering.ESTIMATORS, estimator=estimator)
-    at_least(0, floor=floor, share=share, low=low, high=high, dual=dual)
+    at_least(0, floor=floor, share=share, low=low, high=high)
     at_most(1, floor=floor, share=share)
+    off_or_above(1, dual=dual)
     clips = {"low": low, "high": high, "dual": dual}
     weight = partial(steering.steer, form=form, estimator=estimator, floor=floor, share=share, **clips)
     return {"weights": (weight,), "default_surrogate": clip(**clips)}

@@ -70,7 +70,7 @@ def qae(k: float = 0.4) -> Slots:
 
 
 def gpg(alpha: str = "none", norm: str = "none") -> Slots:
-    """R - mean and A log pi, no clip; alpha=signal goes with signal=keep, dropping groups has the same effect."""
+    """R - mean and A log pi, no clip; alpha=signal goes with signal=keep; dropping does the same but for length."""
     one_of(("none", "signal"), alpha=alpha)
     one_of(("none", "std"), norm=norm)
     return {"advantage": partial(estimators.gpg, alpha=alpha, norm=norm), "surrogate": surrogates.reinforce}

@@ -20,6 +20,8 @@ def flexible(schedule: str = "od", alpha: float = -0.3, beta: float = 0.5, low: 
     at_most(0, alpha=alpha)
     at_most(1, floor=floor, turn=turn, mode=mode)
     at_least(-1, mode=mode)
+    if mode != 1.0 and schedule != "none":
+        raise ValueError(f"the schedule {schedule} moves mode, so mode={mode:g} goes with schedule=none only")
     start = {"id": flexible_clip.RAISE, "none": mode}.get(schedule, flexible_clip.LOWER)
     bounds = {"low": low, "high": high, "alpha": alpha, "beta": beta}
     slots: Slots = {"surrogate": partial(flexible_clip.flexible_clip, **bounds, mode=start)}

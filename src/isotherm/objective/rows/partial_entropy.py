@@ -13,9 +13,9 @@ from isotherm.objective.rows.basic import clip
 
 def siren_row(c: float = 0.005, p: float = 0.8, share: float = 0.2, anchor: float = siren.UNKNOWN) -> Slots:
     """Holds the nucleus entropy of the tokens of high entropy near its value at the first step, or near an anchor."""
-    at_least(0, c=c, share=share)
+    at_least(0, c=c)
     at_most(1, p=p, share=share)
-    above(0, p=p)
+    above(0, p=p, share=share)
     functional = partial(siren.nucleus_entropy, mass=p)
     coefficient = partial(siren.siren, c=c, share=share, anchor=anchor, functional=functional)
     slots: Slots = {"penalties": (Penalty(partial(of_distribution, functional=functional), coefficient),)}
