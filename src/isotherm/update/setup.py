@@ -20,6 +20,7 @@ from isotherm.update.environment import describe
 from isotherm.update.evaluate import test_sets
 from isotherm.update.folder import RunFolder
 from isotherm.update.hold import thermostat
+from isotherm.update.inputs import claim_inputs
 from isotherm.update.loop import wants_reference
 
 FREE = ("out", "keep", "save_every", "sinks")  # settings that may differ when a run goes on
@@ -86,9 +87,11 @@ def claim(config: Config, folder: RunFolder) -> None:
                 f"{folder.path} holds a run whose method {config.method!r} was written otherwise, as {folder.method} "
                 "shows; restore that, or give another folder with --out."
             )
+        claim_inputs(config, folder.inputs, new=False)
     else:
         if added:
             write_whole(folder.method, added)
+        claim_inputs(config, folder.inputs, new=True)
         write_whole(folder.config, json_bytes(settings))
 
 
