@@ -287,6 +287,30 @@ def test_a_closed_pipe_is_no_error():
     assert done.stderr == ""
 
 
+SMALL = "--steps 2 --prompts 2 --group 2 --max-new 8 --eval-problems 0 --dtype float32 --kernels plain --out run"
+
+
+def shell(line: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | extra
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment, check=False)
+
+
+def test_training_goes_on_when_nobody_reads_what_it_says(tmp_path):
+    model = tiny_model(tmp_path)
+    done = shell(f"{sys.executable} -m isotherm train {SMALL} --model {model} | true; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "run" / "checkpoints" / "step-000002").is_dir()
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_an_ascii_terminal_is_no_error(tmp_path):
+    (tmp_path / "größer").mkdir()
+    line = f"{sys.executable} -m isotherm train {SMALL} --model {tiny_model(tmp_path)} --out größer/run"
+    done = shell(line.replace("--out run ", ""), PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gr??er/run" in done.stdout or "gr????er/run" in done.stdout
+
+
 def test_a_mistake_in_a_real_process_is_one_sentence(tmp_path):
     done = python("-m", "isotherm", "train", "--model", str(tmp_path / "nowhere"))
     assert done.returncode == 2

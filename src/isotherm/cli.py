@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from isotherm.arguments import read_settings, settings_help
 from isotherm.errors import UserError
@@ -46,10 +48,39 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message[0].upper()}{message[1:]}. See {self.prog} --help.")
 
 
+class Unread:
+    """Standard output, or nothing once nobody reads it any more (`| head`): training goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.kept(self.stream.write, text) or len(text)
+
+    def flush(self) -> None:
+        self.kept(self.stream.flush)
+
+    def kept(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return action(*arguments)
+        except BrokenPipeError:
+            discard(self.stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def discard(stream: TextIO) -> None:
+    """What is written from here on, and what waits to be written, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     trace = "--traceback" in arguments
     arguments = [a for a in arguments if a != "--traceback"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without our characters is no reason to end
     try:
         code = dispatch(arguments)
         sys.stdout.flush()  # a closed pipe shows here, not when Python ends
@@ -63,14 +94,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("isotherm: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return 0
 
 
 def dispatch(arguments: list[str]) -> int:
     parser = build_parser()
     if arguments[:1] in (["train"], ["demo"]) and not {"-h", "--help"} & set(arguments):
-        return (train if arguments[0] == "train" else demo)(arguments[1:])
+        with contextlib.redirect_stdout(Unread(sys.stdout)):  # pyright: ignore[reportArgumentType]
+            return (train if arguments[0] == "train" else demo)(arguments[1:])
     options = parser.parse_args(arguments)
     if not hasattr(options, "call"):
         parser.print_help()
