@@ -247,7 +247,7 @@ def demo(arguments: list[str]) -> int:
     config, dry = read_settings(arguments)
     from isotherm import demo
 
-    return show(config) if dry else demo.run(config, arguments)
+    return show(config) if dry else demo.run(config, [a for a in arguments[:1] if not a.startswith("-")])
 
 
 def report(options: argparse.Namespace) -> int:
