@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import math
+import sys
 import typing
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,8 @@ def test_every_recipe_is_a_config_that_differs_from_the_default_or_is_the_baseli
         ("from isotherm import Config\ndef a(): return Config(lrr=1)", "", "fails: TypeError"),
         ("from isotherm import Config\ndef a(): return Config(lr=-1)", "", "lr is -1, but must lie between 0 and 1"),
         ("def a(:", "", "fails: SyntaxError"),
+        ("import sys\nsys.exit()", "", "fails: SystemExit"),
+        ("import sys\ndef a(): sys.exit('enough')", "", "fails: SystemExit: enough"),
         ("import nothing_of_that_name", "", "fails: ModuleNotFoundError"),
         ("raise ValueError('two\\nlines')", "", "fails: ValueError: two lines"),
     ],
@@ -268,6 +271,22 @@ def test_every_recipe_is_a_config_that_differs_from_the_default_or_is_the_baseli
 def test_a_bad_recipe_is_one_sentence(tmp_path, capsys, body, function, said):
     (tmp_path / "mine.py").write_text(body)
     refused(capsys, [f"{tmp_path / 'mine.py'}{function}"], said)
+
+
+def test_a_recipe_may_have_classes_of_its_own(tmp_path):
+    body = """
+from __future__ import annotations
+from dataclasses import dataclass
+from isotherm import Config
+@dataclass
+class Sizes:
+    prompts: int
+def mine() -> Config:
+    return Config(prompts=Sizes(5).prompts)
+"""
+    (tmp_path / "json.py").write_text(body)  # the name of a module that is there already
+    assert settings.recipe(str(tmp_path / "json.py")).prompts == 5
+    assert sys.modules["json"] is json
 
 
 @pytest.mark.parametrize("name", ["missing.py", "pyproject.toml", "nonsense", "."])
