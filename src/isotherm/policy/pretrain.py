@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from isotherm.errors import UserError
+from isotherm.files import full_disk, remove, write_whole
 from isotherm.policy.batch import Batch, pad_prompts
 from isotherm.policy.decoder import Decoder, Shape
 from isotherm.policy.folder import weights_of
@@ -153,11 +154,23 @@ def write_model(decoder: Decoder, text: Text, out: Path) -> None:
     text.tokenizer.save(str(out / "tokenizer.json"))
 
 
+def claim(out: Path) -> None:
+    """Makes the folder and tries to write in it: hours later would be too late."""
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise UserError(f"{out} exists and is not empty; name a new folder for the model.")
+    try:
+        with full_disk(out):
+            out.mkdir(parents=True, exist_ok=True)
+            write_whole(out / "trial", b"\0")
+            remove(out / "trial")
+    except OSError as error:
+        raise UserError(f"The folder {out} cannot be written to: {error.strerror}.") from None
+
+
 def make(out: Path, *, seed: int = 0, steps: int = 0, dtype: str = "bfloat16") -> None:
     """`isotherm pretrain`: one thread and a fixed precision, so that a seed gives the same weights again."""
     recipe = replace(RECIPE, seed=seed, steps=steps or RECIPE.steps)
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise UserError(f"{out} exists and is not empty; name a new folder for the model.")
+    claim(out)
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")
 
@@ -166,5 +179,11 @@ def make(out: Path, *, seed: int = 0, steps: int = 0, dtype: str = "bfloat16") -
             left = seconds / step * (recipe.steps - step)
             print(f"step {step}/{recipe.steps}  loss {loss:.3f}  {left:.0f} s left", flush=True)
 
-    pretrain(recipe, out, getattr(torch, dtype), say)
+    try:
+        with full_disk(out):
+            pretrain(recipe, out, getattr(torch, dtype), say)
+    except BaseException:
+        for path in out.iterdir():  # it was empty
+            remove(path)
+        raise
     print(f"Model: {out}")
