@@ -55,7 +55,10 @@ def test_sigterm_ends_both_arms(tmp_path):
     command = [sys.executable, "-m", "isotherm", "demo", "--steps", "5000", "--out", str(tmp_path), *SMALL]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        [*command, "--model", str(tiny_model(tmp_path))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        [*command, "--model", str(tiny_model(tmp_path))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
     ) as process:
         metrics = [tmp_path / arm / "metrics.jsonl" for arm in ARMS]
         until = time.monotonic() + 60

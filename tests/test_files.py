@@ -91,7 +91,7 @@ def test_a_full_disk_is_a_sentence_that_names_the_folder(tmp_path, error):
     assert "checkpoint" not in str(caught.value)
     (tmp_path / "checkpoints" / "step-000001").mkdir(parents=True)
     for place in (tmp_path, tmp_path / "rollouts"):
-        with pytest.raises(UserError, match="the last checkpoint stands.*go on from it"), files.full_disk(place):
+        with pytest.raises(UserError, match=r"the last checkpoint stands.*go on from it"), files.full_disk(place):
             raise error
 
 

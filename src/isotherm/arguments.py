@@ -40,6 +40,8 @@ def read_settings(arguments: list[str]) -> tuple[Any, bool]:
         name, value = option(rest)
         if name == "config":
             config = override(config, read_file(value))
+        elif name in values:
+            raise UserError(f"--{name.replace('_', '-')} is given twice; once is enough.")
         else:
             values[name] = value
     return override(config, values), dry

@@ -54,7 +54,9 @@ def wrong(name: str) -> st.SearchStrategy[Any]:
     if kind is float:
         return NO_FLOAT | beyond(name)
     if typing.get_origin(kind) is tuple:
-        return st.sampled_from([None, 4, 1.5, {"a": 1}, ["x"], "x,y", [None], [[1]], [0], [-1], [math.nan], [1.5], "1,4,1", "wandb,wandb"])
+        return st.sampled_from(
+            [None, 4, 1.5, {"a": 1}, ["x"], "x,y", [None], [[1]], [0], [-1], [math.nan], [1.5], "1,4,1", "wandb,wandb"]
+        )
     if name == "hold_entropy":  # a number is a line
         return NO_TEXT.filter(lambda value: isinstance(value, bool) or not isinstance(value, (int, float)))
     return NO_TEXT | st.sampled_from(["nonsense", "Float32"] if choices else ["a\0b"])
@@ -129,7 +131,7 @@ def test_settings_that_contradict_each_other_are_both_named(changes, names):
 @pytest.mark.parametrize("name", ["prompts", "group", "max_new", "steps", "warmup", "eval_problems", "eval_samples"])
 def test_sizes_beyond_reason_are_refused(name):
     with pytest.raises(UserError, match=f"^{name} is 2e\\+09, but must lie between|^{name} is 2000000000, but must"):
-        Config(**{name: 2_000_000_000})
+        override(Config(), {name: 2_000_000_000})
 
 
 def right(name: str) -> st.SearchStrategy[Any]:

@@ -160,7 +160,9 @@ class Config:
     eval_every: int = setting(
         65, "evaluation", "steps between evaluations on held-out problems; 0 evaluates only before and after", low=0
     )
-    eval_problems: int = setting(32, "evaluation", "problems per family; 0 is off, for eval_data too", low=0, high=10**5)
+    eval_problems: int = setting(
+        32, "evaluation", "problems per family; 0 is off, for eval_data too", low=0, high=10**5
+    )
     eval_samples: int = setting(16, "evaluation", "responses per problem", low=1, high=2**16)
     eval_k: tuple[int, ...] = setting((1, 4, 16), "evaluation", "the k of pass@k; each at most eval_samples", low=1)
     eval_data: str = setting("", "evaluation", "a JSON-lines file of prompts and answers to evaluate on as well")
