@@ -354,9 +354,10 @@ def shell(line: str, **extra: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment, check=False)
 
 
-def test_training_goes_on_when_nobody_reads_what_it_says(tmp_path):
+@pytest.mark.parametrize("where", ["| true", "> /dev/full", ">&-"])
+def test_training_goes_on_when_nobody_reads_what_it_says(tmp_path, where):
     model = tiny_model(tmp_path)
-    done = shell(f"{sys.executable} -m isotherm train {SMALL} --model {model} | true; exit ${{PIPESTATUS[0]}}")
+    done = shell(f"{sys.executable} -m isotherm train {SMALL} --model {model} {where}; exit ${{PIPESTATUS[0]}}")
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "run" / "checkpoints" / "step-000002").is_dir()
     assert (tmp_path / "run" / "report.html").is_file()

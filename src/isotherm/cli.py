@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Unread:
-    """Standard output, or nothing once nobody reads it any more (`| head`): training goes on."""
+    """Standard output, or nothing once it takes no more (`| head`, a full disk): training goes on."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -79,7 +79,7 @@ class Unread:
     def kept(self, action: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return action(*arguments)
-        except BrokenPipeError:
+        except OSError:
             discard(self.stream)
 
     def __getattr__(self, name: str) -> Any:
@@ -95,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     trace = "--traceback" in arguments
     arguments = [a for a in arguments if a != "--traceback"]
+    if sys.stdout is None:  # `>&-`
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without our characters is no reason to end
     try:

@@ -22,7 +22,7 @@ from isotherm.errors import UserError
 from isotherm.files import full_disk, remove, write_whole
 from isotherm.policy.batch import Batch, pad_prompts
 from isotherm.policy.decoder import Decoder, Shape
-from isotherm.policy.folder import weights_of
+from isotherm.policy.folder import CARRIED, weights_of
 from isotherm.policy.model import KNOWS_RULES
 from isotherm.policy.text import EOS, PAD, UNKNOWN, Text, character_tokenizer
 from isotherm.tasks import FAMILIES
@@ -65,6 +65,7 @@ class Recipe:
 
 
 RECIPE = Recipe()
+WEIGHTS = "model.safetensors"
 
 
 def demonstration(family: str, level: int, seed: int, index: int, skill: float) -> tuple[str, str]:
@@ -132,7 +133,7 @@ def write_model(decoder: Decoder, text: Text, out: Path) -> None:
     from safetensors.torch import save_file
 
     out.mkdir(parents=True, exist_ok=True)
-    save_file(weights_of(decoder), out / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights_of(decoder), out / WEIGHTS, metadata={"format": "pt"})
     s = decoder.shape
     ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
     config = {
@@ -183,7 +184,7 @@ def make(out: Path, *, seed: int = 0, steps: int = 0, dtype: str = "bfloat16") -
         with full_disk(out):
             pretrain(recipe, out, getattr(torch, dtype), say)
     except BaseException:
-        for path in out.iterdir():  # it was empty
-            remove(path)
+        for name in (*CARRIED, WEIGHTS):
+            remove(out / name)
         raise
     print(f"Model: {out}")
