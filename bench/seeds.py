@@ -15,10 +15,10 @@ import numpy as np
 
 from isotherm import demo
 from isotherm.api import folder_of
+from isotherm.arguments import read_settings
 from isotherm.files import write_whole
 from isotherm.report.summary import entropy_ends
 from isotherm.runs import Run, load_run
-from isotherm.update.config import Config
 from isotherm.update.environment import describe
 
 COLUMNS: dict[str, Callable[[Run], float]] = {
@@ -34,10 +34,10 @@ COLUMNS: dict[str, Callable[[Run], float]] = {
 
 def pair(seed: int, root: Path, extra: list[str]) -> tuple[list[Run], float]:
     """Both arms of a seed side by side, and the seconds they took."""
-    configs, begun = demo.arms(Config(seed=seed, out=str(root / f"seed{seed}"))), time.monotonic()
+    config, _ = read_settings(["--seed", str(seed), "--out", str(root / f"seed{seed}"), *extra])
+    configs, begun = demo.arms(config), time.monotonic()
     folders = [folder_of(c) for c in configs]
-    arguments = ["--seed", str(seed), *extra]
-    processes = [demo.launch(c, f, arguments) for c, f in zip(configs, folders, strict=True)]
+    processes = [demo.launch(c, f, []) for c, f in zip(configs, folders, strict=True)]
     for process in processes:
         if process.wait():
             raise SystemExit(demo.failure(folders, processes))

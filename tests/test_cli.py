@@ -83,6 +83,45 @@ def test_help_names_every_command_and_every_setting(capsys):
     )
 
 
+@pytest.mark.parametrize("command", ["train", "demo"])
+def test_help_names_what_is_no_setting(capsys, command):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("[RECIPE]", "--config FILE", "--dry-run", "0 is off, for eval_data too"))
+
+
+@pytest.mark.parametrize("command", ["sample", "pretrain"])
+def test_help_names_every_default(capsys, command):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    options = shown.partition("options:")[2].split(" --")[2:]
+    assert options
+    assert all("[" in text or "0 means" in text for text in options), options
+
+
+@pytest.mark.parametrize("group", ["reinforce_pp", "reinforce", "dcpo_smooth"])
+def test_groups_of_one_are_for_methods_that_do_not_compare_within(group, tmp_path):
+    settings = ["--group", "1", "--signal", "keep", "--updates", "1", "--method", group, "--dry-run"]
+    assert cli.main(["train", *settings]) == 0
+
+
+def test_a_missing_tracker_is_said_before_the_folder_is_made(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("isotherm.report.sinks.importlib.util.find_spec", lambda _: None)
+    for extra in ([], ["--dry-run"]):
+        assert "wandb is not installed" in refused(capsys, "train", "--sinks", "wandb", "--out", "run", *extra)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_prompt_beyond_the_context_is_named(capsys, tmp_path):
+    row = json.dumps({"prompt": "x" * 3000, "answer": 4})
+    (tmp_path / "data.jsonl").write_text('{"prompt": "1+1=", "answer": 2}\n' + row)
+    for name in ("--data", "--eval-data"):
+        said = refused(capsys, "train", name, "data.jsonl", "--model", tiny_model(tmp_path))
+        assert "The prompt of problem 2 in data.jsonl has 3000 tokens, but the context of the model" in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -112,6 +151,22 @@ def test_help_names_every_command_and_every_setting(capsys):
         ("train --data none.jsonl", "none.jsonl cannot be read (No such file or directory)"),
         ("train --data .", "cannot be read"),
         ("train --model tiny --replay nowhere", "replay is nowhere, which is no run folder"),
+        ("train --eval-data none.jsonl --eval-problems 0", "none.jsonl cannot be read (No such file or directory)"),
+        ("train --lr 1e-5 --steps 3 --lr=1e-4", "--lr is given twice; once is enough."),
+        ("train --max-new 8 --max_new 9", "--max-new is given twice"),
+        ("train --train chain:1,chain:1", "names chain:1 twice"),
+        ("train --held-out fill,fill:2", "names fill:2 twice"),
+        ("train --sinks wandb,wandb", "sinks names wandb twice"),
+        ("train --eval-k 4,4,1", "eval_k names 4 twice"),
+        ("train --group 1", "rewards never differ within a group and signal=drop finds nothing to train on"),
+        ("train --group 1 --signal keep", "the method 'grpo' compares the responses of a group, so every advantage"),
+        ("train --group 1 --signal keep --method opo", "the method 'opo' compares the responses of a group"),
+        ("train --group 2 --prompts 2 --updates 5", "updates is 5, but a step has only 4 responses"),
+        ("train --prompts 100000000", "prompts is 100000000, but must lie between 1 and 65536"),
+        ("train --method nope --dry-run", "There is no method named 'nope'"),
+        ("train --data none.jsonl --dry-run", "none.jsonl cannot be read"),
+        ("train --train countdwn:2 --dry-run", "did you mean countdown?"),
+        ("demo --method nope --dry-run", "There is no method named 'nope'"),
         ("train --train countdown:1 --eval-problems 99999", "ask for no more"),
         ("demo --nope 1", "There is no setting named 'nope'"),
         ("demo --steps none", "steps takes a whole number"),
@@ -123,8 +178,12 @@ def test_help_names_every_command_and_every_setting(capsys):
         ("sample --max-new 99999999999", "is no whole number"),
         ("sample --seed -1", "'-1' is no whole number"),
         ("sample --temperature hot", "invalid float value: 'hot'"),
-        ("sample --temperature nan", "temperature above 0"),
-        ("sample --temperature 0", "temperature above 0"),
+        ("sample --temperature nan", "temperature between 0.001 and 100"),
+        ("sample --temperature 0", "temperature between 0.001 and 100"),
+        ("sample --temperature inf", "temperature between 0.001 and 100"),
+        ("sample --seed 1 --count 2 --seed 2", "--seed is given twice"),
+        ("sample --count 100001", "'100001' is no whole number from 1 to 100000"),
+        ("sample --count=--1", "'--1' is no whole number"),
         ("sample --problems sudoku", "There is no family of problems 'sudoku'"),
         ("sample --problems countdown:x", "Family countdown has no level 'x'"),
         ("sample builtin more", "unrecognized arguments: more"),
@@ -285,6 +344,31 @@ def test_a_closed_pipe_is_no_error():
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+SMALL = "--steps 2 --prompts 2 --group 2 --max-new 8 --eval-problems 0 --dtype float32 --kernels plain --out run"
+
+
+def shell(line: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | extra
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize("where", ["| true", "> /dev/full", ">&-"])
+def test_training_goes_on_when_nobody_reads_what_it_says(tmp_path, where):
+    model = tiny_model(tmp_path)
+    done = shell(f"{sys.executable} -m isotherm train {SMALL} --model {model} {where}; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "run" / "checkpoints" / "step-000002").is_dir()
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_an_ascii_terminal_is_no_error(tmp_path):
+    (tmp_path / "größer").mkdir()
+    line = f"{sys.executable} -m isotherm train {SMALL} --model {tiny_model(tmp_path)} --out größer/run"
+    done = shell(line.replace("--out run ", ""), PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gr??er/run" in done.stdout or "gr????er/run" in done.stdout
 
 
 def test_a_mistake_in_a_real_process_is_one_sentence(tmp_path):

@@ -85,9 +85,14 @@ def test_publish_directory_removes_what_it_cannot_publish(tmp_path):
 
 
 @pytest.mark.parametrize("error", [FULL, RuntimeError("I/O error: No space left on device (os error 28)")])
-def test_a_full_disk_is_a_sentence_that_names_the_folder(error):
-    with pytest.raises(UserError, match=r"of runs/a is full.*the last checkpoint stands"), files.full_disk("runs/a"):
+def test_a_full_disk_is_a_sentence_that_names_the_folder(tmp_path, error):
+    with pytest.raises(UserError, match=rf"of {tmp_path} is full.*again\. \(") as caught, files.full_disk(tmp_path):
         raise error
+    assert "checkpoint" not in str(caught.value)
+    (tmp_path / "checkpoints" / "step-000001").mkdir(parents=True)
+    for place in (tmp_path, tmp_path / "rollouts"):
+        with pytest.raises(UserError, match=r"the last checkpoint stands.*go on from it"), files.full_disk(place):
+            raise error
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), ValueError("28"), UserError("(os error 28)")])

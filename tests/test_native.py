@@ -66,6 +66,13 @@ def test_a_compiler_that_fails(place: Path, tmp_path: Path, monkeypatch: pytest.
     assert not list(tmp_path.rglob("*.so"))
 
 
+def test_a_compiler_that_cannot_even_say_its_version(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "false")
+    found = fresh()
+    assert found.functions is None
+    assert found.reason == "false failed: Command '['false', '--version']' returned non-zero exit status 1."
+
+
 @needs_compiler
 def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from isotherm.files import full_disk
 from isotherm.report.live import Live
-from isotherm.report.sinks import open_sinks
+from isotherm.report.sinks import open_sinks, require
 from isotherm.runs import Run, load_run
 from isotherm.update.config import Config, as_dict, override
 
@@ -30,7 +30,7 @@ def train(config: Config | None = None, *, quiet: bool = False, **overrides: Any
 
     config = override(config or Config(), overrides)
     folder = RunFolder(folder_of(config))
-    setup.prepare(config)
+    check(config)
     with ExitStack() as stack:
         stack.enter_context(full_disk(folder.path))
         stack.enter_context(folder)
@@ -54,6 +54,15 @@ def train(config: Config | None = None, *, quiet: bool = False, **overrides: Any
         run = load_run(folder.path)
         run.report()
     return run
+
+
+def check(config: Config) -> None:
+    """Raises the sentence of every mistake that can be seen without loading a model."""
+    from isotherm.update.setup import prepare
+
+    for name in config.sinks:
+        require(name)
+    prepare(config)
 
 
 def folder_of(config: Config) -> Path:

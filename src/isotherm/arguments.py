@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from isotherm.errors import UserError
@@ -38,6 +40,8 @@ def read_settings(arguments: list[str]) -> tuple[Any, bool]:
         name, value = option(rest)
         if name == "config":
             config = override(config, read_file(value))
+        elif name in values:
+            raise UserError(f"--{name.replace('_', '-')} is given twice; once is enough.")
         else:
             values[name] = value
     return override(config, values), dry
@@ -90,15 +94,16 @@ def told(recipe: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"The recipe {recipe} fails: {type(error).__name__}: {error}.") from error
 
 
 def functions_of(path: Path) -> dict[str, Callable[[], Any]]:
-    """Those that a file defines itself."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    """Those that a file defines itself. As a module it has a name that no other has: dataclasses look it up."""
+    name = f"isotherm_recipe_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return {k: f for k, f in vars(module).items() if callable(f) and getattr(f, "__module__", "") == path.stem}
+    return {k: f for k, f in vars(module).items() if isinstance(f, FunctionType) and f.__module__ == name}

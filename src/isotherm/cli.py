@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from isotherm.arguments import read_settings, settings_help
 from isotherm.errors import UserError
@@ -28,28 +30,75 @@ examples:
 """
 
 
-def at_least(low: int) -> Callable[[str], int]:
+def at_least(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
     """A whole number from the command line."""
 
     def read(text: str) -> int:
-        if not (text.lstrip("-").isascii() and text.lstrip("-").isdigit() and low <= int(text) < 2**31):
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low} to {2**31 - 1}")
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and low <= int(text) <= high):
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low} to {high}")
         return int(text)
 
     return read
 
 
+class Once(argparse.Action):
+    """Stores a value, and refuses a second one."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        given = namespace.__dict__.setdefault("given", set())
+        if option_string and self.dest in given:
+            parser.error(f"{option_string} is given twice; once is enough")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose mistakes are sentences of our own kind."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register("action", None, Once)
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message[0].upper()}{message[1:]}. See {self.prog} --help.")
+
+
+class Unread:
+    """Standard output, or nothing once it takes no more (`| head`, a full disk): training goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.kept(self.stream.write, text) or len(text)
+
+    def flush(self) -> None:
+        self.kept(self.stream.flush)
+
+    def kept(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return action(*arguments)
+        except OSError:
+            discard(self.stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def discard(stream: TextIO) -> None:
+    """What is written from here on, and what waits to be written, goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     trace = "--traceback" in arguments
     arguments = [a for a in arguments if a != "--traceback"]
+    if sys.stdout is None:  # `>&-`
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without our characters is no reason to end
     try:
         code = dispatch(arguments)
         sys.stdout.flush()  # a closed pipe shows here, not when Python ends
@@ -63,14 +112,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("isotherm: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return 0
 
 
 def dispatch(arguments: list[str]) -> int:
     parser = build_parser()
     if arguments[:1] in (["train"], ["demo"]) and not {"-h", "--help"} & set(arguments):
-        return (train if arguments[0] == "train" else demo)(arguments[1:])
+        with contextlib.redirect_stdout(Unread(sys.stdout)):  # pyright: ignore[reportArgumentType]
+            return (train if arguments[0] == "train" else demo)(arguments[1:])
     options = parser.parse_args(arguments)
     if not hasattr(options, "call"):
         parser.print_help()
@@ -91,19 +141,19 @@ def build_parser() -> Parser:
             sub.set_defaults(call=call)
         return sub
 
-    settings = settings_help()
-    command(
-        "demo", None, "two arms of one seed side by side, live, then one report that compares them", epilog=settings
-    )
-    command("train", None, TRAIN_HELP, epilog=settings)
+    usage = "isotherm {} [RECIPE] [--config FILE] [--SETTING VALUE ...] [--dry-run]"
+    for name, call_help in (("demo", DEMO_HELP), ("train", TRAIN_HELP)):
+        command(name, None, call_help, usage=usage.format(name), epilog=ARGUMENTS + settings_help())
     sub = command("sample", sample, "show what a model answers, and what share is right")
-    sub.add_argument("model", nargs="?", default="builtin", help="'builtin', a model folder or a run folder")
-    sub.add_argument("--problems", default="countdown:2,chain:2,subset:2", help="families, each with a level")
-    sub.add_argument("--count", type=at_least(1), default=3, help="problems per family")
-    sub.add_argument("--samples", type=at_least(1), default=8, help="responses per problem")
-    sub.add_argument("--temperature", type=float, default=1.0)
-    sub.add_argument("--max-new", type=at_least(1), default=64, help="longest response, in tokens")
-    sub.add_argument("--seed", type=at_least(0), default=0)
+    sub.add_argument("model", nargs="?", default="builtin", help=f"'builtin', a model folder or a run folder {DEFAULT}")
+    sub.add_argument(
+        "--problems", default="countdown:2,chain:2,subset:2", help=f"families, each with a level {DEFAULT}"
+    )
+    sub.add_argument("--count", type=at_least(1, 10**5), default=3, help=f"problems per family {DEFAULT}")
+    sub.add_argument("--samples", type=at_least(1, 2**16), default=8, help=f"responses per problem {DEFAULT}")
+    sub.add_argument("--temperature", type=float, default=1.0, help=f"sampling temperature {DEFAULT}")
+    sub.add_argument("--max-new", type=at_least(1, 2**20), default=64, help=f"longest response, in tokens {DEFAULT}")
+    sub.add_argument("--seed", type=at_least(0), default=0, help=f"of the problems and the draws {DEFAULT}")
     sub = command("report", report, "write one page on one or several runs")
     sub.add_argument("runs", nargs="+", help="run folders")
     sub.add_argument("--out", default="", help="the page; default report.html in the run's folder, or here for several")
@@ -125,10 +175,13 @@ def build_parser() -> Parser:
     )
     sub = command("pretrain", pretrain, "make the built-in model from nothing (under 30 minutes on 2 cores)")
     sub.add_argument("out", help="folder for the model")
-    sub.add_argument("--seed", type=at_least(0), default=0)
+    sub.add_argument("--seed", type=at_least(0), default=0, help=f"of the weights and the lessons {DEFAULT}")
     sub.add_argument("--steps", type=at_least(0), default=0, help="training steps; 0 means those of the built-in model")
     sub.add_argument(
-        "--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="precision of matrix products"
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help=f"precision of matrix products {DEFAULT}",
     )
     return parser
 
@@ -156,6 +209,7 @@ def reading(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", default="", metavar="FILE.html", help="write a page with figures there")
 
 
+DEFAULT = "[%(default)s]"
 LOGS = """\
 reads without conversion: our run folders; TRL's trainer_state.json and completions; verl's console log and JSON lines;
 W&B offline runs and CSV exports; trackio databases; TensorBoard events; prime-rl's folders; plain CSV and JSON lines"""
@@ -175,19 +229,25 @@ examples:
   isotherm inspect DIR --step 3 --model MODEL          DIR/p_3.pt of slime (--save-debug-train-data)
 Values are exact to three digits. What a source does not record (a dump has no S2 and S2L) is not offered."""
 
-TRAIN_HELP = """\
-train one run; the same command again goes on where it was interrupted
+DEMO_HELP = "two arms of one seed side by side, live, then one report that compares them"
+TRAIN_HELP = "train one run; the same command again goes on where it was interrupted"
+ARGUMENTS = """\
+arguments:
+    RECIPE               a Python file with one function that returns a Config, or FILE.py:function
+    --config FILE        settings from a YAML or TOML file; they go over the recipe's, --SETTING VALUE over both
+    --dry-run            check the settings and show them, in YAML that --config reads, and do nothing else
+    --traceback          show Python's traceback of a mistake
 
-  isotherm train [RECIPE] [--config FILE] [--SETTING VALUE ...] [--dry-run]
-
-RECIPE is a Python file with one function that returns a Config, or FILE.py:function."""
+"""
 
 
 def train(arguments: list[str]) -> int:
     config, dry = read_settings(arguments)
-    if dry:
-        return show(config)
     from isotherm import api
+
+    if dry:
+        api.check(config)
+        return show(config)
     from isotherm.report.summary import sentences
     from isotherm.update.train import Stopped
 
@@ -213,9 +273,13 @@ def show(config: Any) -> int:
 
 def demo(arguments: list[str]) -> int:
     config, dry = read_settings(arguments)
-    from isotherm import demo
+    from isotherm import api, demo
 
-    return show(config) if dry else demo.run(config, arguments)
+    if dry:
+        for arm in demo.arms(config):
+            api.check(arm)
+        return show(config)
+    return demo.run(config, [a for a in arguments[:1] if not a.startswith("-")])
 
 
 def report(options: argparse.Namespace) -> int:

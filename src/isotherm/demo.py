@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from isotherm.api import folder_of
+from isotherm.api import check, folder_of
 from isotherm.errors import UserError
 from isotherm.report.page import write_report
 from isotherm.report.summary import sentences
 from isotherm.report.watch import watch
 from isotherm.runs import load_run
-from isotherm.update.config import Config, override
+from isotherm.update.config import Config, as_dict, override
 
 BASE, OTHER = "grpo", "kl_cov(k=0.2, beta=3)"
 
@@ -28,15 +31,18 @@ def arms(config: Config) -> list[Config]:
     return [override(c, {"out": str(root / folder_of(c).name)}) for c in both]
 
 
-def run(config: Config, arguments: list[str]) -> int:
-    """`arguments` are the user's own, passed on to each arm."""
+def run(config: Config, recipe: list[str]) -> int:
+    """`recipe` holds the user's recipe, if there is one: it may add the method that the arms name."""
     configs, started = arms(config), time.monotonic()
-    folders = [folder_of(c) for c in configs]
-    processes = [launch(c, f, arguments) for c, f in zip(configs, folders, strict=True)]
-    try:
-        watch(folders, [c.method for c in configs], processes)
-    finally:
-        finish(processes)
+    folders, processes = [folder_of(c) for c in configs], []
+    for c in configs:
+        check(c)
+    with ended_by_sigterm():
+        try:
+            processes += (launch(c, f, recipe) for c, f in zip(configs, folders, strict=True))
+            watch(folders, [c.method for c in configs], processes)
+        finally:
+            finish(processes)
     failed = [p for p in processes if p.returncode]
     if failed:
         raise UserError(failure(folders, processes))
@@ -47,14 +53,29 @@ def run(config: Config, arguments: list[str]) -> int:
     return 0
 
 
-def launch(config: Config, folder: Path, arguments: list[str]) -> subprocess.Popen[Any]:
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends what is within as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def launch(config: Config, folder: Path, recipe: list[str]) -> subprocess.Popen[Any]:
     """One arm as a process of its own, what it prints in a log beside its folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    own = ["--method", config.method, "--threads", "1", "--out", str(folder)]
-    command = [sys.executable, "-m", "isotherm", "train", *arguments, *own]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with log_of(folder).open("w") as log:
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    values = {n: ",".join(map(str, v)) if isinstance(v, list) else v for n, v in as_dict(config).items()}
+    settings = [f"--{name}={value}" for name, value in values.items()]
+    command = [sys.executable, "-m", "isotherm", "train", *recipe, *settings]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with log_of(folder).open("w") as log:
+            return subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}
+            )
+    except OSError as error:
+        raise UserError(f"The folder {folder.parent} cannot be written to: {error.strerror}.") from None
 
 
 def log_of(folder: Path) -> Path:
@@ -62,12 +83,15 @@ def log_of(folder: Path) -> Path:
 
 
 def finish(processes: list[subprocess.Popen[Any]]) -> None:
-    """Ends the arms that still run: each finishes its step and saves."""
+    """Ends the arms that still run: each finishes its step and saves. Being asked once more is passed on to them."""
     for process in processes:
         if process.poll() is None:
             process.terminate()
-    for process in processes:
-        process.wait()
+    try:
+        for process in processes:
+            process.wait()
+    except KeyboardInterrupt:
+        finish(processes)
 
 
 def failure(folders: list[Path], processes: list[subprocess.Popen[Any]]) -> str:

@@ -94,9 +94,11 @@ def full_disk(folder: str | Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, UserError) or not is_full(error):
             raise
+        kept = any(path for run in (folder, Path(folder).parent) for path in Path(run, "checkpoints").glob("step-*"))
         raise UserError(
-            f"The disk (or the quota) of {folder} is full, so nothing more can be saved there; the last checkpoint "
-            f"stands. Free some space and give the same command again to go on from it. ({error})"
+            f"The disk (or the quota) of {folder} is full, so nothing more can be saved there"
+            f"{'; the last checkpoint stands' if kept else ''}. Free some space and give the same command again"
+            f"{' to go on from it' if kept else ''}. ({error})"
         ) from error
 
 

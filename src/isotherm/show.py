@@ -33,8 +33,8 @@ def newest_model(name: str) -> str:
 
 def show_samples(model: str, mix: str, count: int, samples: int, temperature: float, max_new: int, seed: int) -> None:
     """Prints test problems with their answers, each answer once with its verdict and how often it came."""
-    if min(count, samples, max_new) < 1 or not temperature > 0:
-        raise UserError("count, samples and max-new must be at least 1, and temperature above 0.")
+    if min(count, samples, max_new) < 1 or not 1e-3 <= temperature <= 100:
+        raise UserError("count, samples and max-new must be at least 1, and temperature between 0.001 and 100.")
     pairs, name = parse_mix(mix), newest_model(model)
     check_model(name)
     policy = load_policy(name)

@@ -10,7 +10,7 @@ from isotherm.tasks import parse_mix
 
 def test_families_with_and_without_levels():
     assert parse_mix("countdown:2,chain,subset:3") == [("countdown", 2), ("chain", 2), ("subset", 3)]
-    assert parse_mix(" route:4 , route:4") == [("route", 4), ("route", 4)]
+    assert parse_mix(" route:4 , route:3") == [("route", 4), ("route", 3)]
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ def test_families_with_and_without_levels():
         ("chain:2:3", ["'2:3'"]),
         ("chain:two", ["'two'"]),
         ("chain:٢", ["'٢'"]),
+        ("chain:2,subset:1,chain", ["names chain:2 twice"]),
     ],
 )
 def test_mistakes_are_named(text, words):

@@ -84,6 +84,13 @@ def test_answers(tmp_path, answer, response, expected):
         (b'{"prompt": "2+2=", "answer": NaN}', ["field answer", "not a number"]),
         (b'{"prompt": "2+2=", "answer": 1e999}', ["field answer", "infinite"]),
         (b'{"prompt": "2+2=", "answer": 1e-300}', ["field answer", "longer than 40"]),
+        (b'{"prompt": "2+2=", "answer": 1e-400}', ["field answer", "longer than 40"]),
+        (b'{"prompt": "2+2=", "answer": 1e999999999}', ["field answer", "longer than 40"]),
+        (b'{"prompt": "2+2=", "answer": 1e9999999999999999999}', ["row 1", "not JSON"]),
+        (b'{"prompt": "2+2=", "answer": 4, "answer": 5}', ["row 1", "a key stands twice"]),
+        (b'{"prompt": "2+2=", "answer": "one\\ntwo"}', ["row 1", "field answer would not be found"]),
+        (GOOD.encode() + b'{"prompt": "?", "answer": "' + b"x" * 10_001 + b'"}', ["row 2", "at most 10000 characters"]),
+        (GOOD.encode() + b'{"prompt": "' + b"x" * 200_000 + b'", "answer": 4}', ["row 2", "200000 characters"]),
         (b'{"prompt": "2+2=", "answer": ' + b"9" * 5000 + b"}", ["field answer", "longer than 40"]),
         (b'{"prompt": 4, "answer": 4}', ["field prompt", "a number", "a text"]),
         (b'{"prompt": "", "answer": 4}', ["row 1", "field prompt", "empty"]),
@@ -99,6 +106,15 @@ def test_mistakes_are_named(tmp_path, content, words):
         read_problems(path)
     assert all(word in str(caught.value) for word in [str(path), *words]), caught.value
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["0.12345678901234567891", "100000000000000000001", "-0.10", "12345678.90"])
+def test_a_number_keeps_its_written_form(tmp_path, written):
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"prompt": "?", "answer": ' + written + "}")
+    problem = read_problems(path)[0]
+    assert problem.data == {"answer": written}
+    assert verify(problem, written) is Verdict.CORRECT
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):

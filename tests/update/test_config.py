@@ -6,9 +6,11 @@ import contextlib
 import io
 import json
 import math
+import sys
 import typing
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -52,10 +54,12 @@ def wrong(name: str) -> st.SearchStrategy[Any]:
     if kind is float:
         return NO_FLOAT | beyond(name)
     if typing.get_origin(kind) is tuple:
-        return st.sampled_from([None, 4, 1.5, {"a": 1}, ["x"], "x,y", [None], [[1]], [0], [-1], [math.nan], [1.5]])
+        return st.sampled_from(
+            [None, 4, 1.5, {"a": 1}, ["x"], "x,y", [None], [[1]], [0], [-1], [math.nan], [1.5], "1,4,1", "wandb,wandb"]
+        )
     if name == "hold_entropy":  # a number is a line
         return NO_TEXT.filter(lambda value: isinstance(value, bool) or not isinstance(value, (int, float)))
-    return NO_TEXT | st.sampled_from(["nonsense", "Float32"]) if choices else NO_TEXT
+    return NO_TEXT | st.sampled_from(["nonsense", "Float32"] if choices else ["a\0b"])
 
 
 WRONG = st.sampled_from(sorted(FIELDS)).flatmap(lambda name: st.tuples(st.just(name), wrong(name)))
@@ -114,6 +118,8 @@ def test_any_other_word_is_no_setting(word):
         ({"eval_k": (32,)}, ("eval_k", "eval_samples")),
         ({"overlong": "soft", "overlong_buffer": 65}, ("overlong_buffer", "max_new")),
         ({"replay": "runs/a", "signal": "refill"}, ("replay", "signal=refill")),
+        ({"prompts": 2**14, "group": 2**7}, ("prompts", "group")),
+        ({"updates": 5, "prompts": 2, "group": 2}, ("updates", "group")),
     ],
 )
 def test_settings_that_contradict_each_other_are_both_named(changes, names):
@@ -122,12 +128,19 @@ def test_settings_that_contradict_each_other_are_both_named(changes, names):
     assert all(name in sentence(error) for name in names)
 
 
+@pytest.mark.parametrize("name", ["prompts", "group", "max_new", "steps", "warmup", "eval_problems", "eval_samples"])
+def test_sizes_beyond_reason_are_refused(name):
+    with pytest.raises(UserError, match=f"^{name} is 2e\\+09, but must lie between|^{name} is 2000000000, but must"):
+        override(Config(), {name: 2_000_000_000})
+
+
 def right(name: str) -> st.SearchStrategy[Any]:
     """Values that a setting takes, alone and with every other default."""
     kind, meta = kind_of(name), FIELDS[name].metadata
     fixed = {
-        "eval_k": st.lists(st.integers(1, 16), max_size=4).map(tuple), "eval_samples": st.integers(16, 99),
-        "sinks": st.lists(st.sampled_from(["trackio", "wandb", "tensorboard"]), max_size=3).map(tuple),
+        "eval_k": st.lists(st.integers(1, 16), max_size=4, unique=True).map(tuple), "eval_samples": st.integers(16, 99),
+        "sinks": st.lists(st.sampled_from(["trackio", "wandb", "tensorboard"]), max_size=3, unique=True).map(tuple),
+        "prompts": st.integers(16, 1024), "group": st.integers(1, 1024), "updates": st.integers(1, 16),
         "overlong_buffer": st.integers(1, 16), "max_new": st.integers(16, 999), "replay": st.just(""),
     }  # fmt: skip
     if name in fixed:
@@ -138,7 +151,7 @@ def right(name: str) -> st.SearchStrategy[Any]:
         return st.integers(int(meta["low"]), int(min(meta["high"], LARGEST)))
     if kind is float:
         return st.floats(meta["low"], min(meta["high"], 1e12))
-    return st.text(st.characters(codec="utf-8"), max_size=12)
+    return st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 
 
 CONFIGS = st.fixed_dictionaries({}, optional={name: right(name) for name in FIELDS}).map(lambda v: Config(**v))
@@ -147,7 +160,7 @@ PRINTABLE = "".join(map(chr, range(32, 127)))
 
 def printed(*arguments: str) -> str:
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    with contextlib.redirect_stdout(out), mock.patch("isotherm.api.check"):  # no such files, models, methods
         assert cli.main(["train", *arguments, "--dry-run"]) == 0
     return out.getvalue()
 
@@ -251,6 +264,8 @@ def test_every_recipe_is_a_config_that_differs_from_the_default_or_is_the_baseli
         ("from isotherm import Config\ndef a(): return Config(lrr=1)", "", "fails: TypeError"),
         ("from isotherm import Config\ndef a(): return Config(lr=-1)", "", "lr is -1, but must lie between 0 and 1"),
         ("def a(:", "", "fails: SyntaxError"),
+        ("import sys\nsys.exit()", "", "fails: SystemExit"),
+        ("import sys\ndef a(): sys.exit('enough')", "", "fails: SystemExit: enough"),
         ("import nothing_of_that_name", "", "fails: ModuleNotFoundError"),
         ("raise ValueError('two\\nlines')", "", "fails: ValueError: two lines"),
     ],
@@ -258,6 +273,22 @@ def test_every_recipe_is_a_config_that_differs_from_the_default_or_is_the_baseli
 def test_a_bad_recipe_is_one_sentence(tmp_path, capsys, body, function, said):
     (tmp_path / "mine.py").write_text(body)
     refused(capsys, [f"{tmp_path / 'mine.py'}{function}"], said)
+
+
+def test_a_recipe_may_have_classes_of_its_own(tmp_path):
+    body = """
+from __future__ import annotations
+from dataclasses import dataclass
+from isotherm import Config
+@dataclass
+class Sizes:
+    prompts: int
+def mine() -> Config:
+    return Config(prompts=Sizes(5).prompts)
+"""
+    (tmp_path / "json.py").write_text(body)  # the name of a module that is there already
+    assert settings.recipe(str(tmp_path / "json.py")).prompts == 5
+    assert sys.modules["json"] is json
 
 
 @pytest.mark.parametrize("name", ["missing.py", "pyproject.toml", "nonsense", "."])

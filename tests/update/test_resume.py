@@ -17,9 +17,9 @@ import pytest
 from isotherm import api
 from isotherm.cli import main
 from isotherm.errors import UserError
-from isotherm.update import checkpoint
+from isotherm.update import checkpoint, train
 from isotherm.update.folder import RunFolder
-from isotherm.update.train import Pace, Stopped
+from isotherm.update.train import Pace, Stopped, stop_on_signal
 from models import tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +143,17 @@ def stopped_by(number: int, step: int, settings: dict[str, Any]) -> tuple[int, s
 def rows(folder: Path) -> list[int]:
     path = folder / "metrics.jsonl"
     return [json.loads(line)["step"] for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+
+
+def test_a_second_signal_ends_the_step_at_once(monkeypatch):
+    with stop_on_signal() as received:
+        for number in (signal.SIGINT, signal.SIGTERM):  # together, as from the demo or from `timeout`
+            signal.raise_signal(number)
+        assert received == [signal.SIGINT, signal.SIGTERM]
+        monkeypatch.setattr(train, "TOGETHER", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_run_stopped_again_and_again_outlives_the_checkpoints_it_began_from(

@@ -106,8 +106,8 @@ def build() -> Build:
     if compiler is None:
         return Build(None, "there is no C compiler here")
     for folder in (cache(), Path(tempfile.gettempdir()) / f"isotherm-{os.getuid()}"):
-        target = folder / f"native-{fingerprint(compiler)}.so"
         try:
+            target = folder / f"native-{fingerprint(compiler)}.so"
             claim(folder)
             with alone(folder):
                 if not target.exists():
@@ -147,13 +147,12 @@ def sources(kind: str = ".c") -> list[Path]:
 
 def fingerprint(compiler: str) -> str:
     """Of all that decides the machine code: sources, flags, compiler, processor."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=SECONDS).stdout
+    version = command([compiler, "--version"])
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     processor = [line for line in lines if line.startswith(("model", "flags", "Features"))][:4]
     parts = [
-        version,
-        *(line.encode() for line in (*processor, *FLAGS)),
+        *(line.encode() for line in (version, *processor, *FLAGS)),
         *(p.read_bytes() for p in (*sources(".h"), *sources())),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
@@ -174,8 +173,10 @@ def compile_one(compiler: str, folder: Path, source: Path) -> Path:
     return out
 
 
-def command(words: list[str]) -> None:
-    subprocess.run(words, capture_output=True, text=True, check=True, timeout=SECONDS)
+def command(words: list[str]) -> str:
+    return subprocess.run(
+        words, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=SECONDS
+    ).stdout
 
 
 def keep_memory() -> bool:

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from isotherm.errors import UserError
+from isotherm.files import full_disk, remove, write_whole
 from isotherm.policy.batch import Batch, pad_prompts
 from isotherm.policy.decoder import Decoder, Shape
-from isotherm.policy.folder import weights_of
+from isotherm.policy.folder import CARRIED, weights_of
 from isotherm.policy.model import KNOWS_RULES
 from isotherm.policy.text import EOS, PAD, UNKNOWN, Text, character_tokenizer
 from isotherm.tasks import FAMILIES
@@ -64,6 +65,7 @@ class Recipe:
 
 
 RECIPE = Recipe()
+WEIGHTS = "model.safetensors"
 
 
 def demonstration(family: str, level: int, seed: int, index: int, skill: float) -> tuple[str, str]:
@@ -131,7 +133,7 @@ def write_model(decoder: Decoder, text: Text, out: Path) -> None:
     from safetensors.torch import save_file
 
     out.mkdir(parents=True, exist_ok=True)
-    save_file(weights_of(decoder), out / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights_of(decoder), out / WEIGHTS, metadata={"format": "pt"})
     s = decoder.shape
     ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
     config = {
@@ -153,11 +155,23 @@ def write_model(decoder: Decoder, text: Text, out: Path) -> None:
     text.tokenizer.save(str(out / "tokenizer.json"))
 
 
+def claim(out: Path) -> None:
+    """Makes the folder and tries to write in it: hours later would be too late."""
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise UserError(f"{out} exists and is not empty; name a new folder for the model.")
+    try:
+        with full_disk(out):
+            out.mkdir(parents=True, exist_ok=True)
+            write_whole(out / "trial", b"\0")
+            remove(out / "trial")
+    except OSError as error:
+        raise UserError(f"The folder {out} cannot be written to: {error.strerror}.") from None
+
+
 def make(out: Path, *, seed: int = 0, steps: int = 0, dtype: str = "bfloat16") -> None:
     """`isotherm pretrain`: one thread and a fixed precision, so that a seed gives the same weights again."""
     recipe = replace(RECIPE, seed=seed, steps=steps or RECIPE.steps)
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise UserError(f"{out} exists and is not empty; name a new folder for the model.")
+    claim(out)
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")
 
@@ -166,5 +180,11 @@ def make(out: Path, *, seed: int = 0, steps: int = 0, dtype: str = "bfloat16") -
             left = seconds / step * (recipe.steps - step)
             print(f"step {step}/{recipe.steps}  loss {loss:.3f}  {left:.0f} s left", flush=True)
 
-    pretrain(recipe, out, getattr(torch, dtype), say)
+    try:
+        with full_disk(out):
+            pretrain(recipe, out, getattr(torch, dtype), say)
+    except BaseException:
+        for name in (*CARRIED, WEIGHTS):
+            remove(out / name)
+        raise
     print(f"Model: {out}")

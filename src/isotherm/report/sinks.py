@@ -104,4 +104,4 @@ def require(name: str) -> None:
     if name not in SINKS:
         raise UserError(f"There is no tracker named {name!r}. Valid are: {', '.join(SINKS)}.")
     if importlib.util.find_spec(name) is None:
-        raise UserError(f"The tracker {name} is not installed; install it with: pip install 'isotherm[{name}]'")
+        raise UserError(f"The tracker {name} is not installed; install it with: pip install 'isotherm[{name}]'.")

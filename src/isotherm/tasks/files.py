@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from decimal import Decimal
 from fractions import Fraction
@@ -16,6 +15,7 @@ from isotherm.tasks.family import verdict
 
 FAMILY = "file"
 TAIL = 10_000  # characters at the end of a response that are searched for its answer
+LONGEST = 100_000  # characters of a prompt
 DIGITS = 40  # characters of a number; a longer one is no answer
 NUMBER = re.compile(  # -1,234 or 0.5 or 3/4 or .5; the sign only where nothing stands before it: 7-5 ends with 5
     r"(?:(?<![\w.)])[-−])?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+|(?<![\w.])(?=\.[0-9]))(?:\.[0-9]+)?(?:/[0-9]+)?"
@@ -59,13 +59,29 @@ def parse_row(line: str, where: str) -> Problem:
     if "\0" in line:
         raise UserError(f"{where} holds a NUL character: the file is damaged or not text.")
     try:
-        row = json.loads(line, parse_int=Decimal)
-    except (ValueError, RecursionError) as error:
+        row = json.loads(line, parse_int=Decimal, parse_float=Decimal, object_pairs_hook=once)
+    except (ValueError, ArithmeticError, RecursionError) as error:
         raise UserError(f"{where} is not JSON ({error}): write one object per line, such as {EXAMPLE}.") from error
     if not isinstance(row, dict):
         raise UserError(f"{where} is {kind(row)}: it must be an object with the fields prompt and answer.")
     prompt, answer = (text_field(row, field, f"{where}, field {field}") for field in WANTED)
-    return Problem(family=FAMILY, level=0, key=prompt, prompt=prompt, data={"answer": answer.strip()})
+    if len(prompt) > LONGEST:
+        raise UserError(f"{where}, field prompt has {len(prompt)} characters: it must have at most {LONGEST}.")
+    data = {"answer": answer.strip()}
+    if check(data, data["answer"]) is not Verdict.CORRECT:
+        raise UserError(
+            f"{where}, field answer would not be found in a response: it must be a number, or one line of at most "
+            f"{TAIL} characters."
+        )
+    return Problem(family=FAMILY, level=0, key=prompt, prompt=prompt, data=data)
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, whose keys must differ."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
 
 
 def text_field(row: dict[str, Any], field: str, where: str) -> str:
@@ -85,8 +101,8 @@ def text_field(row: dict[str, Any], field: str, where: str) -> str:
 
 
 def digits(found: Decimal | float, where: str) -> str:
-    """A JSON number in decimal digits, without an exponent."""
-    text = f"{Decimal(str(found)):f}" if math.isfinite(found) else "inf"
+    """A JSON number as it is written, but without an exponent. A float is NaN or infinite."""
+    text = f"{found:f}" if isinstance(found, Decimal) and abs(found.adjusted()) <= DIGITS else "inf"
     if number(text) is None:
         raise UserError(f"{where} is infinite, not a number or longer than {DIGITS} digits: it must be shorter.")
     return text

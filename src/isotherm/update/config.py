@@ -66,9 +66,9 @@ class Config:
     )
 
     # rollout
-    prompts: int = setting(32, "rollout", "problems per step", low=1)
-    group: int = setting(8, "rollout", "responses per problem", low=1)
-    max_new: int = setting(48, "rollout", "longest response, in tokens", low=1)
+    prompts: int = setting(32, "rollout", "problems per step", low=1, high=2**16)
+    group: int = setting(8, "rollout", "responses per problem", low=1, high=2**16)
+    max_new: int = setting(48, "rollout", "longest response, in tokens", low=1, high=2**20)
     temperature: float = setting(1.0, "rollout", "sampling temperature", low=1e-3, high=100)
     top_p: float = setting(
         1.0, "rollout", "sample from the smallest set of tokens with this probability; 1 is off", low=1e-6, high=1
@@ -134,7 +134,7 @@ class Config:
     )
 
     # update
-    steps: int = setting(125, "update", "rollouts to train on", low=1)
+    steps: int = setting(125, "update", "rollouts to train on", low=1, high=10**8)
     updates: int = setting(4, "update", "optimizer steps per rollout (mini-batches)", low=1)
     micro_batch: int = setting(
         0, "update", "responses per forward and backward pass; 0 takes the whole mini-batch at once", low=0
@@ -143,7 +143,7 @@ class Config:
     schedule: str = setting(
         "constant", "update", "learning rate over the run", choices=("constant", "linear", "cosine")
     )
-    warmup: int = setting(0, "update", "steps of linear warm-up", low=0)
+    warmup: int = setting(0, "update", "steps of linear warm-up", low=0, high=10**8)
     beta1: float = setting(0.9, "update", "AdamW's first decay", low=0, high=0.99999)
     beta2: float = setting(0.99, "update", "AdamW's second decay", low=0, high=0.99999)
     epsilon: float = setting(1e-8, "update", "AdamW's epsilon", low=0, high=1)
@@ -160,8 +160,10 @@ class Config:
     eval_every: int = setting(
         65, "evaluation", "steps between evaluations on held-out problems; 0 evaluates only before and after", low=0
     )
-    eval_problems: int = setting(32, "evaluation", "problems per family; 0 is off", low=0)
-    eval_samples: int = setting(16, "evaluation", "responses per problem", low=1)
+    eval_problems: int = setting(
+        32, "evaluation", "problems per family; 0 is off, for eval_data too", low=0, high=10**5
+    )
+    eval_samples: int = setting(16, "evaluation", "responses per problem", low=1, high=2**16)
     eval_k: tuple[int, ...] = setting((1, 4, 16), "evaluation", "the k of pass@k; each at most eval_samples", low=1)
     eval_data: str = setting("", "evaluation", "a JSON-lines file of prompts and answers to evaluate on as well")
     eval_temperature: float = setting(1.0, "evaluation", "sampling temperature of evaluations", low=1e-3, high=100)
@@ -198,6 +200,7 @@ class Config:
 
 
 LARGEST = 2**31 - 1  # of every whole number
+RESPONSES = 2**20  # of a rollout
 HUGE = 1e300  # neither infinite nor beyond what a whole number can be compared and printed with
 HINTS = typing.get_type_hints(Config)
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
@@ -208,6 +211,15 @@ def check_together(config: Config) -> None:
     if max(config.eval_k, default=1) > config.eval_samples:
         raise UserError(
             f"eval_k has {max(config.eval_k)}, but pass@k needs k at most eval_samples, which is {config.eval_samples}."
+        )
+    if config.prompts * config.group > RESPONSES:
+        raise UserError(
+            f"prompts is {config.prompts} and group {config.group}, but a step takes at most {RESPONSES} responses."
+        )
+    if not config.replay and config.updates > config.prompts * config.group:
+        raise UserError(
+            f"updates is {config.updates}, but a step has only {config.prompts * config.group} responses (prompts x "
+            "group) to share among them."
         )
     if config.overlong == "soft" and config.overlong_buffer > config.max_new:
         raise UserError(
@@ -239,7 +251,10 @@ def coerce(name: str, value: Any) -> Any:
         if not isinstance(items, (list, tuple)):
             raise UserError(f"{name} takes a list separated by commas, not {value!r}.")
         item = typing.get_args(kind)[0]
-        return tuple(scalar(name, item, v.strip() if isinstance(v, str) else v, meta) for v in items if v != "")
+        found = [scalar(name, item, v.strip() if isinstance(v, str) else v, meta) for v in items if v != ""]
+        if doubled := [v for v in found if found.count(v) > 1]:
+            raise UserError(f"{name} names {doubled[0]} twice; once is enough.")
+        return tuple(found)
     return scalar(name, kind, value, meta)
 
 
@@ -247,6 +262,8 @@ def scalar(name: str, kind: type, value: Any, meta: types.MappingProxyType) -> A
     value = number(name, kind, value) if kind in (int, float) else value
     if not isinstance(value, kind):
         raise UserError(f"{name} takes text, not {value!r}.")
+    if kind is str and "\0" in value:
+        raise UserError(f"{name} takes text without NUL characters, not {value!r}.")
     if meta["choices"] and value not in meta["choices"]:
         raise UserError(f"{name} cannot be {value!r}.{suggestion(str(value), meta['choices'])}")
     high = min(meta["high"], LARGEST) if kind is int else meta["high"]

@@ -7,19 +7,26 @@ from pathlib import Path
 
 import torch
 
+from isotherm.advantages.responses import estimate
 from isotherm.errors import UserError
 from isotherm.files import json_bytes, read_json, write_whole
 from isotherm.objective.added import sources
 from isotherm.objective.compose import method
+from isotherm.objective.method import Method
+from isotherm.policy.folder import read_config
 from isotherm.policy.model import check_model, model_folder
+from isotherm.policy.text import load_text
+from isotherm.records import Problem
 from isotherm.rollout import store
 from isotherm.rollout.source import open_source
+from isotherm.tasks.files import read_problems
 from isotherm.update import precision
 from isotherm.update.config import Config, as_dict
 from isotherm.update.environment import describe
 from isotherm.update.evaluate import test_sets
 from isotherm.update.folder import RunFolder
 from isotherm.update.hold import thermostat
+from isotherm.update.inputs import claim_inputs
 from isotherm.update.loop import wants_reference
 
 FREE = ("out", "keep", "save_every", "sinks")  # settings that may differ when a run goes on
@@ -31,7 +38,10 @@ def prepare(config: Config) -> None:
     source = open_source(config.train, config.data, config.seed)
     source.problems(0, 1)
     test_sets(config)
+    own = read_problems(config.eval_data) if config.eval_data else []
     check_model(config.model, config.chat)
+    for path, problems in ((config.data, source.rows), (config.eval_data, own)):
+        check_context(config.model, path, problems)
     if config.reference:
         check_model(config.reference, chat="no")
     thermostat(config, chosen)
@@ -42,6 +52,8 @@ def prepare(config: Config) -> None:
             f"reference_every renews the frozen reference, but the method {config.method!r} has none; add a term that "
             "reads it, such as reference_kl or archer, or leave reference_every at 0."
         )
+    if config.group == 1 and not config.replay:
+        check_single(config, chosen)
     if config.mismatch_cap and config.scored_by == "sampler" and config.updates > 1:
         raise UserError("mismatch_cap corrects the sampler by the trainer's numbers, so it needs scored_by = trainer.")
     if config.measure_in == "parameters" and not config.measure_every:
@@ -50,6 +62,36 @@ def prepare(config: Config) -> None:
         raise UserError("device is cuda, but torch sees no GPU here; use --device cpu.")
     if config.replay:
         check_replay(config)
+
+
+def check_context(model: str, path: str, problems: list[Problem]) -> None:
+    """No prompt may have more tokens than the context that the model's config.json states."""
+    shape = read_config(model_folder(model))
+    context, text = shape.get("max_position_embeddings"), load_text(model_folder(model), shape)
+    if type(context) is not int:
+        return
+    for number, problem in enumerate(problems, 1):
+        if len(problem.prompt.encode()) > context and (size := len(text.encode(problem.prompt))) > context:
+            raise UserError(
+                f"The prompt of problem {number} in {path} has {size} tokens, but the context of the model {model} is "
+                f"{context} (max_position_embeddings in its config.json); shorten it, or take another model."
+            )
+
+
+def check_single(config: Config, chosen: Method) -> None:
+    """Groups of one teach nothing where they are compared within."""
+    if config.signal != "keep":
+        raise UserError(
+            f"group is 1, so rewards never differ within a group and signal={config.signal} finds nothing to train on; "
+            "raise group, or choose signal=keep and a method such as reinforce_pp."
+        )
+    reward, group = torch.tensor([0.0, 1.0], dtype=torch.float64), torch.arange(2)
+    past = torch.tensor([[2.0, 0.5, 0.25]], dtype=torch.float64).expand(2, 3)
+    if not estimate(chosen.advantage, reward, group, length=group + 1, likelihood=reward, past=past).any():
+        raise UserError(
+            f"group is 1, but the method {config.method!r} compares the responses of a group, so every advantage is 0; "
+            "raise group, or choose a method such as reinforce_pp."
+        )
 
 
 def check_replay(config: Config) -> None:
@@ -86,9 +128,11 @@ def claim(config: Config, folder: RunFolder) -> None:
                 f"{folder.path} holds a run whose method {config.method!r} was written otherwise, as {folder.method} "
                 "shows; restore that, or give another folder with --out."
             )
+        claim_inputs(config, folder.inputs, new=False)
     else:
         if added:
             write_whole(folder.method, added)
+        claim_inputs(config, folder.inputs, new=True)
         write_whole(folder.config, json_bytes(settings))
 
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ from isotherm.update.loop import Trainer, wants_reference
 from isotherm.update.reference import as_tensors, from_tensors
 
 SHARE = 0.05  # of the time that automatic checkpoints may cost
+TOGETHER = 1.0  # seconds
 
 Say = Callable[[str], None]
 Watch = Callable[[int, dict[str, Any], dict[str, Any]], None]
@@ -217,12 +219,23 @@ def not_finite(error: NonFinite, trainer: Trainer, folder: RunFolder) -> str:
 
 @contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM finish the step first. Outside the main thread signals are left alone."""
+    """Ctrl-C and SIGTERM finish the step first, and end it at once when they come again.
+
+    Within `TOGETHER` seconds they are one: a shell's Ctrl-C and the demo's SIGTERM, or the two of `timeout`.
+    Outside the main thread signals are left alone.
+    """
     received: list[int] = []
+    first = 0.0
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        first = first if received else time.monotonic()
+        received.append(number)
+        if time.monotonic() - first > TOGETHER:
+            signal.default_int_handler(number, frame)
+
     try:
-        before = {
-            s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGINT, signal.SIGTERM)
-        }
+        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread
         before = {}
     try:

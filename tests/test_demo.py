@@ -1,0 +1,72 @@
+"""The demo: what is wrong with either arm is said before one is started, and none is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from isotherm import cli, demo
+from isotherm.update.folder import RunFolder
+from models import tiny_model
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--prompts", "2", "--group", "2", "--max-new", "8", "--eval-problems", "0", "--dtype", "float32",
+         "--kernels", "plain"]  # fmt: skip
+ARMS = ("grpo-seed0", "kl-cov-k-0.2-beta-3-seed0")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--out file", "The folder file cannot be written to: File exists."),
+        ("--method nope", "There is no method named 'nope'"),
+        ("--data nope", "nope cannot be read"),
+        ("--train nope:1", "There is no family of problems 'nope'"),
+    ],
+)
+def test_a_mistake_starts_nothing(capsys, monkeypatch, tmp_path, words, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo.subprocess, "Popen", lambda *_, **__: pytest.fail("an arm was started"))
+    (tmp_path / "file").touch()
+    assert cli.main(["demo", *words.split()]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_arm_has_the_settings_of_the_whole(monkeypatch, tmp_path):
+    """Of the recipe, the files and the command line; each said once."""
+    started: list[list[str]] = []
+    monkeypatch.setattr(demo.subprocess, "Popen", lambda command, **_: started.append(command))
+    (config, _) = cli.read_settings(["--lr", "0.25", "--eval-k", "1,4", "--out", str(tmp_path)])
+    for arm in demo.arms(config):
+        demo.launch(arm, tmp_path / "arm", [])
+        assert cli.read_settings(started[-1][4:]) == (arm, False)
+
+
+def test_sigterm_ends_both_arms(tmp_path):
+    command = [sys.executable, "-m", "isotherm", "demo", "--steps", "5000", "--out", str(tmp_path), *SMALL]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [*command, "--model", str(tiny_model(tmp_path))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        metrics = [tmp_path / arm / "metrics.jsonl" for arm in ARMS]
+        until = time.monotonic() + 60
+        while not all(path.is_file() and path.stat().st_size for path in metrics) and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    for arm in ARMS:
+        with RunFolder(tmp_path / arm) as folder:  # held by nobody
+            assert list(folder.checkpoints.glob("step-*"))
