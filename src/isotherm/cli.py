@@ -262,8 +262,9 @@ def told(found: Any, options: argparse.Namespace) -> int:
     from isotherm.report.prognosis import page
 
     width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
+    written = page.write(found, options.json, options.out)
     print(page.text(found, width))
-    for path in page.write(found, options.json, options.out):
+    for path in written:
         print(f"Written: {path}")
     return 0
 

@@ -25,7 +25,7 @@ from isotherm.measure.logs import (
     verl,
     wandb_offline,
 )
-from isotherm.measure.logs.places import packed, places
+from isotherm.measure.logs.places import packed, places, tried
 from isotherm.measure.logs.record import Log
 
 READERS = (
@@ -66,6 +66,12 @@ def read(path: str | Path, run: str = "", columns: Mapping[str, str] | None = No
                 f"{log.source.file} has no numbers in a column {key!r}, or two are said to be {name}; it has: {here}."
             )
     return log
+
+
+def is_log(path: Path) -> bool:
+    """Whether the file is there and would be read as a log."""
+    place = tried(path) if path.is_file() else None
+    return place is not None and any(reader.reads(place) for reader in READERS)
 
 
 def check_meaning(key: str, name: str) -> None:
