@@ -78,6 +78,12 @@ def test_columns_that_only_the_user_knows(capsys, tmp_path):
     assert "cannot mean 'step'" in refused(capsys, "forecast", log, "--column", "hh=step")
 
 
+def test_a_column_has_one_meaning(capsys, tmp_path):
+    (tmp_path / "log.csv").write_text("step,x\n1,0.5\n2,0.4\n")
+    two = ("--column", "x=entropy/exact", "--column", "x=reward/mean")
+    assert "--column gives 'x' two meanings" in refused(capsys, "forecast", tmp_path / "log.csv", *two)
+
+
 def test_what_the_user_says_goes_before_the_table(tmp_path):
     rows = [{**row, "other": 2.0 - row["step"] / 200} for row in rows_of(columns())]
     found = isotherm.forecast(written(tmp_path / "log.jsonl", rows), columns={"other": "entropy/exact"})

@@ -254,6 +254,9 @@ def meanings(columns: list[str]) -> dict[str, str]:
     for text in columns:
         if not all(text.rpartition("=")):
             raise UserError(f"--column {text!r} is not of the form NAME=MEANING, e.g. ent=entropy/exact.")
+    names = [text.rpartition("=")[0] for text in columns]
+    if len(set(names)) < len(names):
+        raise UserError(f"--column gives {max(names, key=names.count)!r} two meanings; a column has one.")
     return {name: meaning for name, _, meaning in (text.rpartition("=") for text in columns)}
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from isotherm.measure.evaluation import Evaluation
 
+LARGEST = 2**53  # from here on not every whole number has a float64 of its own
+HUGE = 2**1023  # whole numbers below have a float64 near them
+
 
 class Run:
     """A run folder. `metrics` maps a name to an array aligned with `metrics["step"]`; NaN where a row lacks it."""
@@ -36,7 +39,7 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Versions, machine, and the precision with its reason; empty where the run wrote none."""
         path = self.path / "environment.json"
-        return read_json(path) if path.is_file() else {}
+        return read_json(path) if path.exists() else {}
 
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:
@@ -211,7 +214,9 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"The file {path} is missing, so {path.parent} is no whole run folder.") from None
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"The file {path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"The file {path} is damaged: {error}.") from None
     if not isinstance(value, dict):
         raise UserError(f"The file {path} is damaged: it must hold one JSON object.")
@@ -220,7 +225,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSON-lines file. A last line without its end is still being written, and is left out."""
-    *whole, torn = path.read_bytes().split(b"\n")
+    try:
+        *whole, torn = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"The file {path} cannot be read: {error.strerror}.") from None
     rows = [parse_row(line, path, number) for number, line in enumerate(whole, 1)]
     try:
         return [*rows, parse_row(torn, path, len(whole) + 1)]
@@ -231,13 +239,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def parse_row(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"Line {number} of {path} is damaged: {error}.") from None
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+    if not isinstance(row, dict) or type(row.get("step")) is not int or abs(row["step"]) >= LARGEST:
         raise UserError(f"Line {number} of {path} is damaged: it must be a JSON object with a whole number as step.")
     for name, value in row.items():
-        if value is not None and not isinstance(value, (int, float)):
-            raise UserError(f"Line {number} of {path} is damaged: {name} is {value!r}, not a number.")
+        if not (value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < HUGE)):
+            raise UserError(f"Line {number} of {path} is damaged: {name} is {repr(value)[:80]}, not a number.")
     return row
 
 

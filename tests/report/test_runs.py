@@ -59,12 +59,26 @@ def test_a_torn_last_line_is_left_out(folder):
     assert load_run(folder).steps == 20
 
 
-@pytest.mark.parametrize("damage", ["{torn", "", "[1]", '{"entropy/exact": 1}', '{"step": 1, "a": "b"}', "\x00\xff"])
+@pytest.mark.parametrize("damage", [
+    "{torn", "", "[1]", '{"entropy/exact": 1}', '{"step": 1, "a": "b"}', "\x00\xff",
+    '{"step": true}', '{"step": 1' + "0" * 30 + "}", '{"step": 1, "a": 1' + "0" * 400 + "}", "[" * 100_000,
+], ids=lambda text: text[:20])  # fmt: skip
 def test_a_damaged_line_is_named(folder, damage):
     path = folder / "metrics.jsonl"
     lines = path.read_text().split("\n")
     path.write_text("\n".join([*lines[:6], damage, *lines[7:]]), encoding="latin-1")
     with pytest.raises(UserError, match=r"Line 7 of .*metrics\.jsonl is damaged"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "environment.json"])
+def test_settings_nested_beyond_reading_and_folders_are_named(folder, name):
+    (folder / name).write_text("[" * 100_000)
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        load_run(folder)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(UserError, match=f"{name} cannot be read: Is a directory"):
         load_run(folder)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from isotherm.errors import UserError
 from isotherm.files import write_whole
-from isotherm.measure.logs import is_log
 
 OWN = ("config.json", "environment.json")
 
@@ -21,7 +20,7 @@ def check(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
                 raise UserError(f"{path} cannot be written: it is a folder; give the name of a file.")
             if any(same(path, other) for other in outputs[:i]):
                 raise UserError(f"{path} is given for two outputs; give each a file of its own.")
-            if any(same(path, other) for other in inputs) or (path.suffix != ".html" and is_log(path)):
+            if any(same(path, other) for other in inputs) or a_log(path):
                 raise UserError(f"{path} is not written over, for it is a log or was read; choose another file.")
             if in_a_run(path):
                 raise UserError(f"{path} lies among the files of a run; choose a name that ends in .html, or a folder.")
@@ -30,7 +29,17 @@ def check(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
 
 
 def same(path: Path, other: Path) -> bool:
-    return os.path.realpath(path) == os.path.realpath(other) or (path.exists() and other.exists() and path.samefile(other))
+    if os.path.realpath(path) == os.path.realpath(other):
+        return True
+    return path.exists() and other.exists() and path.samefile(other)
+
+
+def a_log(path: Path) -> bool:
+    if path.suffix == ".html" or not path.exists():
+        return False
+    from isotherm.measure.logs import is_log  # its readers take a while to import
+
+    return is_log(path)
 
 
 def in_a_run(path: Path) -> bool:

@@ -25,7 +25,7 @@ from isotherm.measure.logs import (
     verl,
     wandb_offline,
 )
-from isotherm.measure.logs.places import packed, places, tried
+from isotherm.measure.logs.places import nameless, packed, places, tried
 from isotherm.measure.logs.record import Log
 
 READERS = (
@@ -39,6 +39,7 @@ READERS = (
     prime_rl,
     verl,
 )  # the first counts
+SINGLE = (run_folder, trl, json_lines, prime_rl, verl)  # formats that hold one run, and do not name it
 LOOKED_FOR = (
     "a run folder of ours, TRL's trainer_state.json or completions parquet, JSON lines, verl's console log, a W&B "
     "offline run or CSV export, a trackio database, TensorBoard events, prime-rl's token exports, CSV"
@@ -87,6 +88,8 @@ def recognised(path: Path, run: str) -> Log:
     found = places(path)
     for reader in READERS:
         if mine := [place for place in found if reader.reads(place)]:
+            if reader in SINGLE:
+                nameless(run, path)
             log = reader.read(mine, run)
             rest = [place for place in found if place not in mine][:ASKED]
             others = [place.path.name for place in rest if any(r.reads(place) for r in READERS if r is not reader)]
@@ -98,5 +101,9 @@ def recognised(path: Path, run: str) -> Log:
         raise UserError(f"{found[0].path} is packed with {kind}; unpack it first.")
     if len(found) == 1 and not found[0].head:
         raise UserError(f"The log {found[0].path} is empty.")
+    if len(found) == 1 and found[0].head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"The log {found[0].path} is UTF-16; write it as UTF-8.")
+    if len(found) == 1 and b"\r" in found[0].head and b"\n" not in found[0].head:
+        raise UserError(f"The lines of {found[0].path} end in carriage returns alone; write line feeds.")
     what = f"the {len(found)} files under {path}" if path.is_dir() else str(path)
     raise UserError(f"No training log was recognised in {what}; looked for {LOOKED_FOR}.")

@@ -101,3 +101,9 @@ def one_run(runs: list[str], run: str, where: Path) -> str:
     if not run and len(runs) > 1:
         raise UserError(f"{where} holds {len(runs)} runs; name one of them: {shown}.")
     return run or runs[0]
+
+
+def nameless(run: str, where: Path) -> None:
+    """Refuses a name where the only run has none."""
+    if run:
+        raise UserError(f"{where} holds one run without a name, so there is no run {run!r} in it; leave --run out.")
