@@ -164,3 +164,20 @@ def test_what_changes_nothing_on_policy_says_so():
     (sentence,) = inert("par + kl_cov", updates=1)
     assert sentence.startswith("kl_cov changes nothing with one update per rollout")
     assert inert("par + kl_cov", updates=2) == inert("par", updates=1) == []
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "-" * 900 + "grpo",
+        "kl_cov(k=" + "-" * 900 + "1)",
+        "x" * 10_000,
+        "par(" + "y" * 10_000 + "=1)",
+        "grpo + " * 5_000,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_long_mistakes_are_short_sentences(expression):
+    with pytest.raises(UserError) as refused:
+        method(expression)
+    assert len(str(refused.value)) < 1000
