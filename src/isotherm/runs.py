@@ -67,9 +67,7 @@ class Run:
 
     def ends(self, name: str, window: int = 1) -> tuple[float, float]:
         """The first finite value, and the mean of the last `window` finite values; NaN where there are none."""
-        values = self.metrics.get(name, np.empty(0))
-        values = values[np.isfinite(values)]
-        return (float(values[0]), float(values[-window:].mean())) if len(values) else (np.nan, np.nan)
+        return curves.ends(self.metric(name), window)
 
     def rollouts(self, step: int, columns: list[str] | None = None) -> pyarrow.Table:
         """The stored responses of a training step, one row each."""
@@ -157,7 +155,7 @@ class Run:
         return write_report([self], Path(out) if out else self.path / "report.html")
 
     def headline(self) -> dict[str, str]:
-        entropy, reward = self.ends("entropy/exact"), self.ends("reward/mean")
+        entropy, reward = ends_of(self, "entropy/exact"), ends_of(self, "reward/mean")
         return {
             "steps": f"{self.steps}/{self.config.get('steps', '?')}",
             "entropy": f"{entropy[0]:.3g} to {entropy[1]:.3g} nats",
@@ -172,6 +170,11 @@ class Run:
         rows = {"run": self.name, "folder": str(self.path), **self.headline()}
         cells = (f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
         return f"<table>{''.join(cells)}</table>"
+
+
+def ends_of(run: Run, name: str, window: int = 1) -> tuple[float, float]:
+    """`run.ends(name)`; NaN where the run has no such metric."""
+    return curves.ends(run.metrics.get(name, np.empty(0)), window)
 
 
 def load_run(path: str | Path) -> Run:

@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,8 +47,12 @@ def test_what_is_no_line_is_a_sentence(text):
         line(text)
 
 
+def with_settings(**settings: Any) -> Config:
+    return Config(**settings)
+
+
 def test_a_function_of_the_step_is_sampled_again_for_other_steps():
-    config = Config(hold_entropy=lambda step: 1 / step, steps=8)
+    config = with_settings(hold_entropy=lambda step: 1 / step, steps=8)
     assert line(config.hold_entropy).at(8, 8, 0.0) == 1 / 8
     shorter = override(config, {"steps": "4"})
     assert [line(shorter.hold_entropy).at(step, 4, 0.0) for step in (1, 2, 3, 4)] == [1, 1 / 2, 1 / 3, 1 / 4]
@@ -58,16 +63,16 @@ def test_a_function_of_the_step_is_sampled_again_for_other_steps():
 @pytest.mark.parametrize("function", [lambda step: None, lambda step: 1 / 0, lambda: 0.3])
 def test_a_function_that_fails_is_a_sentence(function):
     with pytest.raises(UserError, match="The function given as hold_entropy fails"):
-        Config(hold_entropy=function)
+        with_settings(hold_entropy=function)
 
 
 def test_numbers_of_numpy_are_numbers():
-    assert Config(hold_entropy=np.float64(0.3)).hold_entropy == "0.3"
-    config = Config(lr=np.float32(0.5), steps=np.int64(3), eval_k=(np.int64(1),), out=Path("a"))
+    assert with_settings(hold_entropy=np.float64(0.3)).hold_entropy == "0.3"
+    config = with_settings(lr=np.float32(0.5), steps=np.int64(3), eval_k=(np.int64(1),), out=Path("a"))
     assert (config.lr, config.steps, config.eval_k, config.out) == (0.5, 3, (1,), "a")
     assert [type(x) for x in (config.lr, config.steps, config.eval_k[0], config.out)] == [float, int, int, str]
     with pytest.raises(UserError, match="steps takes a whole number"):
-        Config(steps=np.float32(3))
+        with_settings(steps=np.float32(3))
 
 
 @pytest.mark.parametrize("text", ["-" * 900 + "1", "linear(" + "-" * 900 + "1, 2)", "x" * 10_000])

@@ -10,7 +10,7 @@ from folders import make_run
 
 from isotherm.errors import UserError
 from isotherm.report.summary import describe_run
-from isotherm.runs import load_run
+from isotherm.runs import ends_of, load_run
 
 
 @pytest.fixture
@@ -42,7 +42,16 @@ def test_ends_take_the_first_value_and_the_mean_of_the_last(folder):
     run = load_run(folder)
     values = run.metrics["entropy/exact"]
     assert run.ends("entropy/exact", 4) == (values[1], values[-4:].mean())
-    assert np.isnan(run.ends("nothing")).all()
+    assert np.isnan(ends_of(run, "nothing")).all()
+    assert run.steps_to("entropy/exact", 0.2, falling=True) > 0
+    for call in (run.ends, run.area, lambda name: run.steps_to(name, 0.3)):
+        with pytest.raises(UserError, match=r"has no metric 'entropy/exac'.*near are entropy/exact"):
+            call("entropy/exac")
+    for window in (0, -1):
+        with pytest.raises(UserError, match=f"window must be at least 1, but is {window}"):
+            run.ends("entropy/exact", window)
+        with pytest.raises(UserError, match=f"window must be at least 1, but is {window}"):
+            run.steps_to("entropy/exact", 0.3, window=window)
 
 
 def test_shows_itself_in_one_line_and_in_a_notebook(folder):

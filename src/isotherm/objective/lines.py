@@ -67,12 +67,12 @@ def number(node: ast.expr, text: str, hint: str) -> float | None:
 class Sampled(str):
     """The text of a line that a function of the step gives; with other steps the function is sampled again."""
 
-    function: Callable[[int], float]
+    function: Any = None
 
 
 def as_text(value: Any, steps: int) -> Any:
     """The text of a line that is given as a number, or as a function of the step, of which a point a step is taken."""
-    function = value.function if isinstance(value, Sampled) else value
+    function: Any = value.function if isinstance(value, Sampled) else value
     if callable(function):
         text = Sampled(f"points({', '.join(repr(x) for x in sampled(function, steps))})")
         text.function = function
@@ -80,7 +80,7 @@ def as_text(value: Any, steps: int) -> Any:
     return repr(float(value)) if isinstance(value, Real) and not isinstance(value, bool) else value
 
 
-def sampled(function: Callable[[int], float], steps: int) -> list[float]:
+def sampled(function: Callable[..., Any], steps: int) -> list[float]:
     try:
         return [float(function(step)) for step in range(1, steps + 1)]
     except Exception as error:  # the user's own code

@@ -11,7 +11,7 @@ from isotherm.errors import UserError
 from isotherm.report import examples, figures, origins, outputs, summary, tables
 from isotherm.report.panels import Panel, panels
 from isotherm.report.text import escape, labels, number, percent
-from isotherm.runs import Run
+from isotherm.runs import Run, ends_of
 
 
 def write_report(runs: list[Run], out: Path) -> Path:
@@ -77,7 +77,7 @@ def card(run: Run, name: str, index: int) -> str:
     rows = [f"<dt>entropy, nats per token</dt><dd>{number(first)} → {number(last)}</dd>"]
     for scope, words in (("trained", "trained families"), ("held_out", "held-out families")):
         for k in summary.eval_ks(run, scope):
-            before, after = run.ends(f"eval/{scope}/pass@{k}")
+            before, after = ends_of(run, f"eval/{scope}/pass@{k}")
             rows.append(f"<dt>pass@{k}, {words}</dt><dd>{percent(before)} → {percent(after)}</dd>")
     big = f"<p><strong>{left}</strong> of the entropy is left</p>"
     tint = f"--tint: var(--run{index % figures.COLOURS})"

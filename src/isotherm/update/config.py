@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
@@ -231,6 +233,19 @@ def require_known(name: str) -> None:
         raise UserError(f"There is no setting named {name!r}.{suggestion(name, FIELDS)}")
 
 
+def refusing_unknown(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def checked(self: Config, **values: Any) -> None:
+        for name in values:
+            require_known(name)
+        init(self, **values)
+
+    return checked
+
+
+Config.__init__ = refusing_unknown(Config.__init__)
+
+
 def coerce(name: str, value: Any) -> Any:
     """The value as the field's type, or one sentence that says what the field takes."""
     require_known(name)
@@ -260,7 +275,7 @@ def interval(low: float, high: float) -> str:
     return f"be at least {low:g}" if high == math.inf else f"lie between {low:g} and {high:.10g}"
 
 
-def number(name: str, kind: type, value: Any) -> Any:
+def number(name: str, kind: Callable[[Any], Any], value: Any) -> Any:
     """int or float from a number or its text; 3.0 is no int, nan and inf are no numbers here."""
     wanted = "a whole number" if kind is int else "a number"
     if isinstance(value, bool) or not isinstance(value, (Real, str)):

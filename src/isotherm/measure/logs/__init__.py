@@ -56,6 +56,8 @@ def read(path: str | Path, run: str = "", columns: Mapping[str, str] | None = No
 
     `columns` says what unknown columns mean: the log's name -> one of ours.
     """
+    if not isinstance(columns, Mapping | None):
+        raise UserError(f"columns takes a dictionary such as {{'ent': 'entropy/exact'}}, not {columns!r}.")
     for key, name in (columns or {}).items():
         check_meaning(key, name)
     with names.told(columns or {}):
@@ -76,8 +78,8 @@ def is_log(path: Path) -> bool:
 
 
 def check_meaning(key: str, name: str) -> None:
-    if describe(name) is None or name == "step":
-        near = difflib.get_close_matches(name, MEANINGS, n=3, cutoff=0.3)
+    if not isinstance(name, str) or describe(name) is None or name == "step":
+        near = difflib.get_close_matches(str(name), MEANINGS, n=3, cutoff=0.3)
         raise UserError(
             f"The column {key!r} cannot mean {name!r}; write one of {', '.join(near or MEANINGS)} "
             "(`isotherm metrics` lists all)."

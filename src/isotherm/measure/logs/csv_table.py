@@ -21,6 +21,7 @@ from isotherm.measure.logs.places import Place, nameless, one, one_run, shared
 from isotherm.measure.logs.record import Log, assemble
 
 FORMAT, EXPORT = "CSV", "W&B CSV export"
+LINE_END = pc.MatchSubstringOptions("\n")
 EMPTY = ["", "None", "null", "NA", "N/A"]
 
 
@@ -95,7 +96,7 @@ def table_of(path: Path, head: Heading, gathered: Gathered, named: dict[int, str
         for batch in batches(path, head, list(map(str, named if quotes else chosen)), uneven):
             if quotes:
                 for i, column in zip(named, batch.columns, strict=True):
-                    long = column.filter(pc.match_substring(column, "\n")).to_pylist()
+                    long = column.filter(pc.call_function("match_substring", [column], LINE_END)).to_pylist()
                     refuse_swallowed(path, head, long, number_wanted=i in chosen)
             columns: dict[str, np.ndarray] = {}
             for i, name in chosen.items():
