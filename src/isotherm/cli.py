@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 
 from isotherm.arguments import read_settings, settings_help
 from isotherm.errors import UserError
+from isotherm.files import is_full
 
 DESCRIPTION = "Train reasoning models by reinforcement learning, and decide what happens to their entropy."
 EXAMPLES = """\
@@ -50,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     trace = "--traceback" in arguments
     arguments = [a for a in arguments if a != "--traceback"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         code = dispatch(arguments)
         sys.stdout.flush()  # a closed pipe shows here, not when Python ends
@@ -63,8 +67,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("isotherm: stopped.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say_no_more()
         return 0
+    except OSError as error:
+        if trace or error.filename is not None or not is_full(error):
+            raise
+        say_no_more()
+        print(f"isotherm: The output cannot be written: {error.strerror}.", file=sys.stderr)
+        return 2
+
+
+def say_no_more() -> None:
+    """What is still to be written to the closed or full output is dropped, or Python would try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def dispatch(arguments: list[str]) -> int:

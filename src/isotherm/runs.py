@@ -201,7 +201,8 @@ def parquet(path: Path, columns: list[str] | None) -> pyarrow.Table:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_table(path, columns=columns)
+        with path.open("rb") as file:
+            return pyarrow.parquet.read_table(file, columns=columns)
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
 

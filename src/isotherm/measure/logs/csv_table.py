@@ -139,17 +139,18 @@ def batches(path: Path, head: Heading, columns: list[str], uneven: list[str]) ->
         return "skip"
 
     names = [str(i) for i in range(len(head.names))]
-    return pyarrow.csv.open_csv(
-        path,
-        pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22, encoding="latin1"),
-        pyarrow.csv.ParseOptions(delimiter=head.delimiter, newlines_in_values=True, invalid_row_handler=skip),
-        pyarrow.csv.ConvertOptions(
-            include_columns=columns,
-            column_types=dict.fromkeys(names, pa.string()),
-            null_values=EMPTY,
-            strings_can_be_null=True,
-        ),
-    )
+    with path.open("rb") as file:  # by name Arrow opens only what is UTF-8
+        yield from pyarrow.csv.open_csv(
+            file,
+            pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22, encoding="latin1"),
+            pyarrow.csv.ParseOptions(delimiter=head.delimiter, newlines_in_values=True, invalid_row_handler=skip),
+            pyarrow.csv.ConvertOptions(
+                include_columns=columns,
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=EMPTY,
+                strings_can_be_null=True,
+            ),
+        )
 
 
 def parsed(texts: pa.Array) -> tuple[np.ndarray, list[str]]:

@@ -53,10 +53,19 @@ def walk(folder: Path) -> list[Path]:
     top = len(folder.parts)
     for name, folders, files in os.walk(folder):
         folders[:] = sorted(folders) if len(Path(name).parts) - top < DEEPEST else []
-        found += [p for p in (Path(name, file) for file in sorted(files)) if p.is_file()]
+        found += [p for p in (Path(name, file) for file in sorted(files)) if filled(p)]
         if len(found) > MOST:
             raise UserError(f"{folder} holds more than {MOST} files; name the log itself, or its own folder.")
     return found
+
+
+def filled(path: Path) -> bool:
+    """Whether it is a regular file with something in it; those of /proc say that they are empty, and may block."""
+    try:
+        found = path.stat()
+    except OSError:  # a broken link, or one that may not be followed
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
 
 
 def opened(path: Path) -> Place:
