@@ -133,9 +133,10 @@ class Run:
         return dynamics(self)
 
     def attribution(self, by: str = "sign", space: str = "logits") -> pyarrow.Table:
-        """Where the entropy went: by sign, quadrant, clip, position, token, family or covariance.
+        """Where the entropy went: by sign, quadrant, quadrant_published, clip, position, token, family or covariance.
 
-        In the space of the parameters where the run was trained with measure_in=parameters.
+        quadrant has the exact boundary, quadrant_published that of arXiv 2510.10150. In the space of the parameters
+        where the run was trained with measure_in=parameters.
         """
         from isotherm.report.dynamics import attribution
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -110,7 +111,11 @@ def parse(expression: str) -> list[tuple[Row, dict[str, Any]]]:
     while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         terms.append(node.right)
         node = node.left
-    return [parse_term(term, expression) for term in reversed([*terms, node])]
+    found = [parse_term(term, expression) for term in reversed([*terms, node])]
+    names = Counter(row.name for row, _ in found)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise UserError(f"In the method {shown(expression)}, {twice[0]} stands twice; give it once.")
+    return found
 
 
 def parse_term(node: ast.expr, expression: str) -> tuple[Row, dict[str, Any]]:
