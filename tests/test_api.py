@@ -192,6 +192,7 @@ def test_mistakes_are_sentences(tmp_path):
     log.write_text("step,entropy,reward\n" + "".join(f"{t},{0.5 - t / 100},{t / 100}\n" for t in range(40)))
     mistakes: tuple[tuple[dict[str, Any], str], ...] = (
         ({"until": "x"}, "--until must be a step after the last of the log, 39, but it is 'x'"),
+        ({"until": 10**400}, "--until must be a step after the last of the log"),
         ({"share": "x"}, "must lie between 0 and 1, but it is 'x'"),
         ({"columns": ["entropy"]}, "columns takes a dictionary such as"),
         ({"columns": {"entropy": 1}}, "cannot mean 1"),

@@ -23,8 +23,10 @@ def check(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
             if any(same(path, other) for other in inputs) or a_log(path):
                 raise UserError(f"{path} is not written over, for it is a log or was read; choose another file.")
             if in_a_run(path):
-                raise UserError(f"{path} lies among the files of a run; choose a name that ends in .html, or a folder.")
-        except OSError as error:
+                raise UserError(
+                    f"{path} lies among the files of a run; choose a name that ends in .html, or another folder."
+                )
+        except (OSError, ValueError) as error:
             raise unwritable(path, error) from None
 
 
@@ -54,7 +56,7 @@ def write(path: Path, content: bytes | str) -> Path:
     """Writes the file whole or not at all, or says in a sentence why it cannot be written."""
     try:
         write_whole(path, content)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise unwritable(path, error) from None
     return path
 
@@ -63,10 +65,10 @@ def make_folder(path: Path) -> None:
     """The folder that a page is to lie in."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise unwritable(path, error) from None
 
 
-def unwritable(path: Path, error: OSError) -> UserError:
+def unwritable(path: Path, error: Exception) -> UserError:
     name = str(path) if len(str(path)) < 300 else f"{str(path)[:80]}..."
-    return UserError(f"{name} cannot be written: {error.strerror or error}.")
+    return UserError(f"{name} cannot be written: {getattr(error, 'strerror', None) or error}.")

@@ -40,6 +40,8 @@ def places(path: Path) -> list[Place]:
         mode = path.stat().st_mode
     except OSError as error:
         raise UserError(f"The log {path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:  # a null byte in the name
+        raise UserError(f"The log {str(path)!r} cannot be read: {error}.") from None
     if stat.S_ISREG(mode):
         return [opened(path)]
     if not stat.S_ISDIR(mode):

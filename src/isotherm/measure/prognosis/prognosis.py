@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
@@ -116,7 +115,7 @@ def end_of(log: Log, t: np.ndarray, until: float | None) -> Until:
     """What the user asks for, else the planned length of the settings, else twice what is there."""
     last, planned = float(t[-1]), log.settings.get("steps")
     if until is not None:
-        if not (isinstance(until, Real) and math.isfinite(until) and until > last):
+        if not (isinstance(until, Real) and last < until < 2**53):
             raise UserError(
                 f"--until must be a step after the last of the log, {last:g}, but it is {until!r}; "
                 "--share checks a forecast against the log itself."
