@@ -25,7 +25,6 @@ FAILING = {
     r"not a tensor of shape \(1,\)": lambda tokens, *_: torch.ones(1),
     r"not a tensor of shape \(\)": lambda tokens, *_: torch.tensor(1.0),
     r"not a tensor of shape \(8,\)": lambda tokens, *_: torch.ones(8),
-    r"gives NaN for every token": lambda tokens, *_: tokens.advantage * math.nan,
 }
 
 
@@ -45,6 +44,19 @@ def test_every_slot_names_the_part_that_fails(said):
     ):
         with pytest.raises(isotherm.UserError, match=said):
             loss(tokens, method, decide(tokens, method))
+
+
+def nothing(tokens, *_):
+    return tokens.advantage * math.nan
+
+
+def test_nan_for_every_token_is_a_mistake_in_what_is_decided_alone():
+    tokens = batch(0, (3, 4), (0, 0))
+    for method in (Method(shape=(nothing,)), Method(weights=(nothing,)), Method(normalizer=nothing)):
+        with pytest.raises(isotherm.UserError, match="Your nothing gives NaN for every token"):
+            decide(tokens, method)
+    method = Method(surrogate=nothing)
+    assert loss(tokens, method, decide(tokens, method)).isnan()  # which `nonfinite` settles
 
 
 def test_some_nan_is_for_the_training_to_find():

@@ -20,7 +20,7 @@ from isotherm.objective.deals import in_place
 from isotherm.objective.factors import Part, bare, factors_of
 from isotherm.objective.functionals import functionals_of
 from isotherm.objective.normalizers import token_mean
-from isotherm.objective.own import called
+from isotherm.objective.own import called, decided
 from isotherm.objective.surrogates import ppo_clip
 from isotherm.records import Tokens
 from isotherm.tokens.score import Functional
@@ -41,8 +41,8 @@ class Penalty:
 
     def decide(self, tokens: Tokens, normalizer: Tensor) -> Tensor:
         """c, or c times its own N over the method's."""
-        c = called(self.coefficient, tokens)
-        return c * called(self.normalizer, tokens) / normalizer if self.normalizer else c
+        c = decided(self.coefficient, tokens)
+        return c * decided(self.normalizer, tokens) / normalizer if self.normalizer else c
 
 
 @dataclass(frozen=True)
@@ -185,10 +185,10 @@ def decide(tokens: Tokens, method: Method) -> Decision:
     tokens = tokens.detach()
     advantage, weight = tokens.advantage, torch.ones_like(tokens.advantage)
     for shape in method.shape:
-        advantage = called(shape, tokens, advantage)
+        advantage = decided(shape, tokens, advantage)
     for part in method.weights:
-        weight = weight * called(part, tokens)
-    normalizer = called(method.normalizer, tokens)
+        weight = weight * decided(part, tokens)
+    normalizer = decided(method.normalizer, tokens)
     penalties = tuple(p.decide(tokens, normalizer) for p in method.penalties)
     return dealt(tokens, method, Decision(advantage, weight, normalizer, penalties))
 
@@ -197,7 +197,7 @@ def dealt(tokens: Tokens, method: Method, decision: Decision) -> Decision:
     """Each token with the weight and the coefficients of another, and with what was added to that one's advantage."""
     if method.deal is in_place:
         return decision
-    giver = called(method.deal, tokens)
+    giver = decided(method.deal, tokens)
     added = decision.advantage - tokens.advantage
     penalties = tuple(c[giver] for c in decision.penalties)
     return Decision(tokens.advantage + added[giver], decision.weight[giver], decision.normalizer, penalties)

@@ -31,6 +31,12 @@ def called(part: Part, tokens: Tokens, *more: Tensor) -> Tensor:
     if not isinstance(values, Tensor) or values.shape != (len(tokens),):
         given = f"a tensor of shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
         raise UserError(f"Your {function.__name__} must give one number per token, {len(tokens)} here, not {given}.")
-    if len(tokens) and bool(values.isnan().all()) and not bool(tokens.logprob.isnan().any()):
-        raise UserError(f"Your {function.__name__} gives NaN for every token.")
+    return values
+
+
+def decided(part: Part, tokens: Tokens, *more: Tensor) -> Tensor:
+    """The same of what is decided on the batch, where NaN for every token is a mistake and no failure of the step."""
+    values = called(part, tokens, *more)
+    if not packaged(bare(part)) and len(tokens) and values.isnan().all() and not tokens.logprob.isnan().any():
+        raise UserError(f"Your {bare(part).__name__} gives NaN for every token.")
     return values
