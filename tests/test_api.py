@@ -181,3 +181,22 @@ def test_loading_what_is_no_run_is_a_user_error(tmp_path):
         isotherm.load_run(tmp_path / "nowhere")
     with pytest.raises(isotherm.UserError, match="is no run folder"):
         isotherm.load_run(Path(tmp_path))
+
+
+def test_mistakes_are_sentences(tmp_path):
+    with pytest.raises(isotherm.UserError, match=r"train takes a Config, not 'recipes/grpo\.py'"):
+        isotherm.train("recipes/grpo.py")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(isotherm.UserError, match=r"no setting named 'methd'\. Did you mean method"):
+        isotherm.Config(methd="grpo")  # pyright: ignore[reportCallIssue]
+    log = tmp_path / "log.csv"
+    log.write_text("step,entropy,reward\n" + "".join(f"{t},{0.5 - t / 100},{t / 100}\n" for t in range(40)))
+    mistakes: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"until": "x"}, "--until must be a step after the last of the log, 39, but it is 'x'"),
+        ({"until": 10**400}, "--until must be a step after the last of the log"),
+        ({"share": "x"}, "must lie between 0 and 1, but it is 'x'"),
+        ({"columns": ["entropy"]}, "columns takes a dictionary such as"),
+        ({"columns": {"entropy": 1}}, "cannot mean 1"),
+    )
+    for wrong, said in mistakes:
+        with pytest.raises(isotherm.UserError, match=said):
+            isotherm.forecast(log, **wrong)

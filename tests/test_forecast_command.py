@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,12 @@ def test_columns_that_only_the_user_knows(capsys, tmp_path):
     assert "cannot mean 'step'" in refused(capsys, "forecast", log, "--column", "hh=step")
 
 
+def test_a_column_has_one_meaning(capsys, tmp_path):
+    (tmp_path / "log.csv").write_text("step,x\n1,0.5\n2,0.4\n")
+    two = ("--column", "x=entropy/exact", "--column", "x=reward/mean")
+    assert "--column gives 'x' two meanings" in refused(capsys, "forecast", tmp_path / "log.csv", *two)
+
+
 def test_what_the_user_says_goes_before_the_table(tmp_path):
     rows = [{**row, "other": 2.0 - row["step"] / 200} for row in rows_of(columns())]
     found = isotherm.forecast(written(tmp_path / "log.jsonl", rows), columns={"other": "entropy/exact"})
@@ -113,3 +120,35 @@ print("torch" in sys.modules)
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[-1] == "False"
+
+
+def test_names_of_files_need_not_be_utf8(capsys, tmp_path):
+    name = os.fsdecode(b"log\xff.csv")
+    (tmp_path / name).write_text("step,entropy\n" + "".join(f"{t},{0.5 - t / 100}\n" for t in range(1, 30)))
+    outputs = ("--json", tmp_path / "a.json", "--out", tmp_path / "a.html")
+    assert run(capsys, "forecast", tmp_path / name, *outputs)[0] == 0
+    assert "log\ufffd.csv" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_links_that_may_not_be_followed_are_passed_over(capsys, tmp_path, monkeypatch):
+    planted(tmp_path / "log.jsonl")
+    (tmp_path / "other").write_text("x")
+    stat = Path.stat
+
+    def denied(path, **options):
+        if path.name == "other":
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    assert run(capsys, "forecast", tmp_path)[0] == 0
+    (tmp_path / "log.jsonl").unlink()
+    assert "No training log was recognised in the 0 files" in refused(capsys, "forecast", tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_output_is_a_sentence():
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([sys.executable, "-m", "isotherm", "metrics"], stdout=full, stderr=subprocess.PIPE)
+    assert ended.returncode == 2
+    assert ended.stderr == b"isotherm: The output cannot be written: No space left on device.\n"

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isotherm.errors import UserError
 from isotherm.files import full_disk
 from isotherm.report.live import Live
 from isotherm.report.sinks import open_sinks, require
@@ -28,6 +29,8 @@ def train(config: Config | None = None, *, quiet: bool = False, **overrides: Any
     from isotherm.update import train as trainer
     from isotherm.update.folder import RunFolder
 
+    if not isinstance(config, Config | None):
+        raise UserError(f"train takes a Config, not {config!r}; a recipe is called first, as in train(grpo()).")
     config = override(config or Config(), overrides)
     folder = RunFolder(folder_of(config))
     check(config)

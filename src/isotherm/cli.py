@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TextIO
 
 from isotherm.arguments import read_settings, settings_help
 from isotherm.errors import UserError
+from isotherm.files import is_full
 
 DESCRIPTION = "Train reasoning models by reinforcement learning, and decide what happens to their entropy."
 EXAMPLES = """\
@@ -87,7 +88,7 @@ class Unread:
 
 
 def discard(stream: TextIO) -> None:
-    """What is written from here on, and what waits to be written, goes nowhere."""
+    """What is written from here on, and what waits to be written, goes nowhere, or Python would try again at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -97,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = [a for a in arguments if a != "--traceback"]
     if sys.stdout is None:  # `>&-`
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without our characters is no reason to end
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack our characters, and names need not be UTF-8
+        sys.stdout.reconfigure(errors="replace")
     try:
         code = dispatch(arguments)
         sys.stdout.flush()  # a closed pipe shows here, not when Python ends
@@ -114,6 +115,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         discard(sys.stdout)
         return 0
+    except OSError as error:
+        if trace or error.filename is not None or not is_full(error):
+            raise
+        discard(sys.stdout)
+        print(f"isotherm: The output cannot be written: {error.strerror}.", file=sys.stderr)
+        return 2
 
 
 def dispatch(arguments: list[str]) -> int:
@@ -318,6 +325,9 @@ def meanings(columns: list[str]) -> dict[str, str]:
     for text in columns:
         if not all(text.rpartition("=")):
             raise UserError(f"--column {text!r} is not of the form NAME=MEANING, e.g. ent=entropy/exact.")
+    names = [text.rpartition("=")[0] for text in columns]
+    if len(set(names)) < len(names):
+        raise UserError(f"--column gives {max(names, key=names.count)!r} two meanings; a column has one.")
     return {name: meaning for name, _, meaning in (text.rpartition("=") for text in columns)}
 
 
@@ -326,8 +336,9 @@ def told(found: Any, options: argparse.Namespace) -> int:
     from isotherm.report.prognosis import page
 
     width = max(60, min(100, shutil.get_terminal_size((100, 24)).columns))
+    written = page.write(found, options.json, options.out)
     print(page.text(found, width))
-    for path in page.write(found, options.json, options.out):
+    for path in written:
         print(f"Written: {path}")
     return 0
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from isotherm.measure.evaluation import Evaluation
 
+LARGEST = 2**53  # from here on not every whole number has a float64 of its own
+HUGE = 2**1023  # whole numbers below have a float64 near them
+
 
 class Run:
     """A run folder. `metrics` maps a name to an array aligned with `metrics["step"]`; NaN where a row lacks it."""
@@ -36,7 +39,7 @@ class Run:
     def environment(self) -> dict[str, Any]:
         """Versions, machine, and the precision with its reason; empty where the run wrote none."""
         path = self.path / "environment.json"
-        return read_json(path) if path.is_file() else {}
+        return read_json(path) if path.exists() else {}
 
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:
@@ -64,9 +67,7 @@ class Run:
 
     def ends(self, name: str, window: int = 1) -> tuple[float, float]:
         """The first finite value, and the mean of the last `window` finite values; NaN where there are none."""
-        values = self.metrics.get(name, np.empty(0))
-        values = values[np.isfinite(values)]
-        return (float(values[0]), float(values[-window:].mean())) if len(values) else (np.nan, np.nan)
+        return curves.ends(self.metric(name), window)
 
     def rollouts(self, step: int, columns: list[str] | None = None) -> pyarrow.Table:
         """The stored responses of a training step, one row each."""
@@ -132,9 +133,10 @@ class Run:
         return dynamics(self)
 
     def attribution(self, by: str = "sign", space: str = "logits") -> pyarrow.Table:
-        """Where the entropy went: by sign, quadrant, clip, position, token, family or covariance.
+        """Where the entropy went: by sign, quadrant, quadrant_published, clip, position, token, family or covariance.
 
-        In the space of the parameters where the run was trained with measure_in=parameters.
+        quadrant has the exact boundary, quadrant_published that of arXiv 2510.10150. In the space of the parameters
+        where the run was trained with measure_in=parameters.
         """
         from isotherm.report.dynamics import attribution
 
@@ -154,7 +156,7 @@ class Run:
         return write_report([self], Path(out) if out else self.path / "report.html")
 
     def headline(self) -> dict[str, str]:
-        entropy, reward = self.ends("entropy/exact"), self.ends("reward/mean")
+        entropy, reward = ends_of(self, "entropy/exact"), ends_of(self, "reward/mean")
         return {
             "steps": f"{self.steps}/{self.config.get('steps', '?')}",
             "entropy": f"{entropy[0]:.3g} to {entropy[1]:.3g} nats",
@@ -169,6 +171,11 @@ class Run:
         rows = {"run": self.name, "folder": str(self.path), **self.headline()}
         cells = (f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
         return f"<table>{''.join(cells)}</table>"
+
+
+def ends_of(run: Run, name: str, window: int = 1) -> tuple[float, float]:
+    """`run.ends(name)`; NaN where the run has no such metric."""
+    return curves.ends(run.metrics.get(name, np.empty(0)), window)
 
 
 def load_run(path: str | Path) -> Run:
@@ -195,7 +202,8 @@ def parquet(path: Path, columns: list[str] | None) -> pyarrow.Table:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_table(path, columns=columns)
+        with path.open("rb") as file:
+            return pyarrow.parquet.read_table(file, columns=columns)
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from None
 
@@ -211,7 +219,9 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"The file {path} is missing, so {path.parent} is no whole run folder.") from None
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"The file {path} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"The file {path} is damaged: {error}.") from None
     if not isinstance(value, dict):
         raise UserError(f"The file {path} is damaged: it must hold one JSON object.")
@@ -220,7 +230,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSON-lines file. A last line without its end is still being written, and is left out."""
-    *whole, torn = path.read_bytes().split(b"\n")
+    try:
+        *whole, torn = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"The file {path} cannot be read: {error.strerror}.") from None
     rows = [parse_row(line, path, number) for number, line in enumerate(whole, 1)]
     try:
         return [*rows, parse_row(torn, path, len(whole) + 1)]
@@ -231,13 +244,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def parse_row(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"Line {number} of {path} is damaged: {error}.") from None
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+    if not isinstance(row, dict) or type(row.get("step")) is not int or abs(row["step"]) >= LARGEST:
         raise UserError(f"Line {number} of {path} is damaged: it must be a JSON object with a whole number as step.")
     for name, value in row.items():
-        if value is not None and not isinstance(value, (int, float)):
-            raise UserError(f"Line {number} of {path} is damaged: {name} is {value!r}, not a number.")
+        if not (value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < HUGE)):
+            raise UserError(f"Line {number} of {path} is damaged: {name} is {repr(value)[:80]}, not a number.")
     return row
 
 

@@ -93,7 +93,7 @@ def test_accuracy_reliability_and_profile():
     assert whole.entropy_by_position().mean == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     assert whole.entropy_by_position().count.tolist() == [8, 8, 6, 6, 2, 2]
     assert whole.entropy_by_part(1).mean == pytest.approx(rollout().entropy.sum() / rollout().length.sum())
-    with pytest.raises(ValueError, match="sequence, normalised, vote"):
+    with pytest.raises(UserError, match="sequence, normalised, vote"):
         whole.reliability("hope")
 
 
@@ -168,3 +168,10 @@ def test_problems_of_another_program_are_a_sentence(run):
     store.save(run.path / "rollouts" / "eval-000002.parquet", strange)
     with pytest.raises(UserError, match="are not those that Isotherm poses"):
         run.evaluation()
+
+
+def test_a_family_or_a_notion_that_is_not_there_is_a_sentence():
+    with pytest.raises(UserError, match="no family 'nope'; it has: subset, route"):
+        evaluation().for_family("nope")
+    with pytest.raises(UserError, match="no notion of confidence 'nope': choose among sequence, normalised, vote"):
+        evaluation().reliability("nope")

@@ -87,6 +87,12 @@ def test_every_slot_can_be_filled():
     assert method("whole(c=0.5)").controls[0].start == 0.5
 
 
+def test_two_methods_do_not_move_one_knob():
+    add_method("steady", lambda: {"controls": (Control("par.pos", 0.5, lambda state, measured: state),)})
+    with pytest.raises(isotherm.UserError, match=r"par and steady both move the knob par\.pos"):
+        method("par + steady")
+
+
 def raises():
     raise KeyError("c")
 

@@ -104,6 +104,9 @@ MISTAKES = {
     "klcov": "Did you mean kl_cov",
     "zzzzz": "Valid are: grpo, ",
     "kl_cov(0.1)": "by name",
+    "kl_cov(k=0.1) + kl_cov(k=0.2)": "kl_cov stands twice; give it once",
+    "kl_cov(k=1.5)": "k must be 1 or less, not 1.5",
+    "clip_cov(ratio=2.0)": "ratio must be 1 or less, not 2",
     "kl_cov(kk=0.1)": "its parameters are: k, beta",
     "kl_cov(**x)": "its parameters are: k, beta",
     "reinforce(low=1)": "its parameters are: none",
@@ -124,13 +127,13 @@ MISTAKES = {
     "dr_grpo(length=0)": "length must be 1 or more",
     "par(neg=-1.0)": "neg must be 0 or more",
     "grpo + rloo": "grpo and rloo are both group advantages",
-    "grpo + grpo": "grpo and grpo are both group advantages",
+    "grpo + grpo": "grpo stands twice; give it once",
     "reinforce + clip_higher": "reinforce and clip_higher are both surrogates",
     "kl_cov + clip_cov": "kl_cov and clip_cov were published with different surrogates",
     "par(pos=0.5)": "pos=0.5 goes with schedule=none only",
-    "clip_higher + clip_higher": "clip_higher and clip_higher are both surrogates",
+    "clip_higher + clip_higher": "clip_higher stands twice; give it once",
     "dr_grpo + sequence_mean": "dr_grpo and sequence_mean are both normalizers",
-    "par + par": "par and par both move the knob par.pos",
+    "par + par": "par stands twice; give it once",
 }
 
 
@@ -164,3 +167,20 @@ def test_what_changes_nothing_on_policy_says_so():
     (sentence,) = inert("par + kl_cov", updates=1)
     assert sentence.startswith("kl_cov changes nothing with one update per rollout")
     assert inert("par + kl_cov", updates=2) == inert("par", updates=1) == []
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "-" * 900 + "grpo",
+        "kl_cov(k=" + "-" * 900 + "1)",
+        "x" * 10_000,
+        "par(" + "y" * 10_000 + "=1)",
+        "grpo + " * 5_000,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_long_mistakes_are_short_sentences(expression):
+    with pytest.raises(UserError) as refused:
+        method(expression)
+    assert len(str(refused.value)) < 1000

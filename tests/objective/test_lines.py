@@ -1,9 +1,13 @@
 import math
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from isotherm.errors import UserError
 from isotherm.objective.lines import as_text, line
+from isotherm.update.config import Config, as_dict, override
 
 
 def test_a_constant_a_ramp_and_half_a_cosine():
@@ -41,3 +45,38 @@ def test_a_function_of_the_step_becomes_text():
 def test_what_is_no_line_is_a_sentence(text):
     with pytest.raises(UserError, match="linear\\(a, b\\)"):
         line(text)
+
+
+def with_settings(**settings: Any) -> Config:
+    return Config(**settings)
+
+
+def test_a_function_of_the_step_is_sampled_again_for_other_steps():
+    config = with_settings(hold_entropy=lambda step: 1 / step, steps=8)
+    assert line(config.hold_entropy).at(8, 8, 0.0) == 1 / 8
+    shorter = override(config, {"steps": "4"})
+    assert [line(shorter.hold_entropy).at(step, 4, 0.0) for step in (1, 2, 3, 4)] == [1, 1 / 2, 1 / 3, 1 / 4]
+    assert type(as_dict(shorter)["hold_entropy"]) is str
+    assert override(Config(hold_entropy="points(3, 2, 1)", steps=3), {"steps": 4}).hold_entropy == "points(3, 2, 1)"
+
+
+@pytest.mark.parametrize("function", [lambda step: None, lambda step: 1 / 0, lambda: 0.3])
+def test_a_function_that_fails_is_a_sentence(function):
+    with pytest.raises(UserError, match="The function given as hold_entropy fails"):
+        with_settings(hold_entropy=function)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert with_settings(hold_entropy=np.float64(0.3)).hold_entropy == "0.3"
+    config = with_settings(lr=np.float32(0.5), steps=np.int64(3), eval_k=(np.int64(1),), out=Path("a"))
+    assert (config.lr, config.steps, config.eval_k, config.out) == (0.5, 3, (1,), "a")
+    assert [type(x) for x in (config.lr, config.steps, config.eval_k[0], config.out)] == [float, int, int, str]
+    with pytest.raises(UserError, match="steps takes a whole number"):
+        with_settings(steps=np.float32(3))
+
+
+@pytest.mark.parametrize("text", ["-" * 900 + "1", "linear(" + "-" * 900 + "1, 2)", "x" * 10_000])
+def test_long_mistakes_are_short_sentences(text):
+    with pytest.raises(UserError) as refused:
+        line(text)
+    assert len(str(refused.value)) < 400

@@ -106,5 +106,11 @@ def given(tokens, decision):
 
 
 def test_two_deals_are_refused():
-    with pytest.raises(UserError, match="both random controls"):
+    with pytest.raises(UserError, match="at_random stands twice"):
         method("clip_b + at_random + at_random")
+
+
+@pytest.mark.parametrize("expression", ["rand_kl_cov(k=1.5)", "rand_clip_cov(ratio=1.5)"])
+def test_no_more_than_all_tokens_are_drawn(expression):
+    with pytest.raises(UserError, match=r"must be 1 or less, not 1\.5"):
+        method(expression)

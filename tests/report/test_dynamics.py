@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +15,8 @@ from isotherm.errors import UserError
 from isotherm.measure.dynamics import ESTIMATORS
 from isotherm.report.dynamics import SPLITS, covariance_table
 from isotherm.runs import Run
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
@@ -104,3 +109,9 @@ def test_mistakes_are_sentences(run, tmp_path):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(UserError, match="cannot be read"):
         run.dynamics()
+
+
+def test_every_split_is_told():
+    for text in (Run.attribution.__doc__, (DOCS / "attribution.md").read_text(encoding="utf-8")):
+        assert text is not None
+        assert [split for split in SPLITS if not re.search(rf"\b{split}\b", text)] == []

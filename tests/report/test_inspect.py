@@ -181,7 +181,7 @@ def test_the_command(folder, tmp_path, capsys, monkeypatch):
     assert main(["inspect", str(tmp_path / "gone")]) == 2
     assert "does not exist; give a run folder, or a token dump" in capsys.readouterr().err
     assert main(["inspect", str(folder), "--out", str(folder)]) == 2
-    assert "cannot be written: Is a directory." in capsys.readouterr().err
+    assert "cannot be written: it is a folder" in capsys.readouterr().err
     monkeypatch.chdir(tmp_path)
     for source in (make_exports(tmp_path / "out"), make_torch_dump(tmp_path / "p_4.pt")):
         assert main(["inspect", str(source), "--model", "builtin", "--out", "new/page.html"]) == 0

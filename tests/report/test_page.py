@@ -230,8 +230,8 @@ def test_what_was_measured_exactly_is_shown_where_it_was_measured(tmp_path):
 def test_a_failed_write_leaves_the_old_page(pair, tmp_path, monkeypatch):
     out = tmp_path / "report.html"
     out.write_text("old")
-    monkeypatch.setattr("isotherm.report.page.os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
+    monkeypatch.setattr("isotherm.files.os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(UserError, match=r"report\.html cannot be written: full"):
         write_report(pair[:1], out)
     assert out.read_text() == "old"
     assert list(tmp_path.iterdir()) == [out]

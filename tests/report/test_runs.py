@@ -10,7 +10,7 @@ from folders import make_run
 
 from isotherm.errors import UserError
 from isotherm.report.summary import describe_run
-from isotherm.runs import load_run
+from isotherm.runs import ends_of, load_run
 
 
 @pytest.fixture
@@ -42,7 +42,16 @@ def test_ends_take_the_first_value_and_the_mean_of_the_last(folder):
     run = load_run(folder)
     values = run.metrics["entropy/exact"]
     assert run.ends("entropy/exact", 4) == (values[1], values[-4:].mean())
-    assert np.isnan(run.ends("nothing")).all()
+    assert np.isnan(ends_of(run, "nothing")).all()
+    assert run.steps_to("entropy/exact", 0.2, falling=True) > 0
+    for call in (run.ends, run.area, lambda name: run.steps_to(name, 0.3)):
+        with pytest.raises(UserError, match=r"has no metric 'entropy/exac'.*near are entropy/exact"):
+            call("entropy/exac")
+    for window in (0, -1):
+        with pytest.raises(UserError, match=f"window must be at least 1, but is {window}"):
+            run.ends("entropy/exact", window)
+        with pytest.raises(UserError, match=f"window must be at least 1, but is {window}"):
+            run.steps_to("entropy/exact", 0.3, window=window)
 
 
 def test_shows_itself_in_one_line_and_in_a_notebook(folder):
@@ -59,12 +68,26 @@ def test_a_torn_last_line_is_left_out(folder):
     assert load_run(folder).steps == 20
 
 
-@pytest.mark.parametrize("damage", ["{torn", "", "[1]", '{"entropy/exact": 1}', '{"step": 1, "a": "b"}', "\x00\xff"])
+@pytest.mark.parametrize("damage", [
+    "{torn", "", "[1]", '{"entropy/exact": 1}', '{"step": 1, "a": "b"}', "\x00\xff",
+    '{"step": true}', '{"step": 1' + "0" * 30 + "}", '{"step": 1, "a": 1' + "0" * 400 + "}", "[" * 100_000,
+], ids=lambda text: text[:20])  # fmt: skip
 def test_a_damaged_line_is_named(folder, damage):
     path = folder / "metrics.jsonl"
     lines = path.read_text().split("\n")
     path.write_text("\n".join([*lines[:6], damage, *lines[7:]]), encoding="latin-1")
     with pytest.raises(UserError, match=r"Line 7 of .*metrics\.jsonl is damaged"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "environment.json"])
+def test_settings_nested_beyond_reading_and_folders_are_named(folder, name):
+    (folder / name).write_text("[" * 100_000)
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        load_run(folder)
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(UserError, match=f"{name} cannot be read: Is a directory"):
         load_run(folder)
 
 

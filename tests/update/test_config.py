@@ -261,7 +261,7 @@ def test_every_recipe_is_a_config_that_differs_from_the_default_or_is_the_baseli
         ("def a(): return {'lr': 1}", "", "returned dict, not a Config"),
         ("def a(x): ...", "", "fails: TypeError"),
         ("def a(): 1 / 0", "", "fails: ZeroDivisionError"),
-        ("from isotherm import Config\ndef a(): return Config(lrr=1)", "", "fails: TypeError"),
+        ("from isotherm import Config\ndef a(): return Config(lrr=1)", "", "no setting named 'lrr'"),
         ("from isotherm import Config\ndef a(): return Config(lr=-1)", "", "lr is -1, but must lie between 0 and 1"),
         ("def a(:", "", "fails: SyntaxError"),
         ("import sys\nsys.exit()", "", "fails: SystemExit"),

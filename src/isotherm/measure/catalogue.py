@@ -372,9 +372,9 @@ DERIVED: tuple[Metric, ...] = (
         "run.attribution(by, space)",
         "nats per token",
         "sum over the tokens of a label, mean over updates",
-        "The change of entropy by sign, quadrant, clip, position, token, family or covariance, of the measured "
-        "updates: at the logits of the tokens' own states, or with space=parameters through the parameters that all "
-        "tokens share, which needs measure_in=parameters.",
+        "The change of entropy by sign, quadrant, quadrant_published, clip, position, token, family or covariance, of "
+        "the measured updates: at the logits of the tokens' own states, or with space=parameters through the "
+        "parameters that all tokens share, which needs measure_in=parameters.",
     ),
     Metric(
         "run.steps_to(name, threshold)",

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from isotherm.errors import UserError
 from isotherm.measure import calibration, diversity, positions
 from isotherm.measure.accuracy import Mean, avg_at_k, majority, mean_over
 from isotherm.measure.passk import pass_at_k
@@ -29,6 +30,8 @@ class Evaluation:
         return list(dict.fromkeys(self.rollout.problems[g].family for g in self.rollout.group))
 
     def for_family(self, name: str) -> Evaluation:
+        if name not in self.families:
+            raise UserError(f"This evaluation has no family {name!r}; it has: {', '.join(self.families)}.")
         return self.rows(np.array([p.family == name for p in self.rollout.problems], dtype=bool)[self.rollout.group])
 
     def rows(self, keep: np.ndarray) -> Evaluation:
@@ -62,7 +65,7 @@ class Evaluation:
             "vote": lambda: calibration.vote_share(self.forms, r.group),
         }
         if notion not in notions:
-            raise ValueError(f"there is no notion of confidence {notion!r}: choose among {', '.join(notions)}")
+            raise UserError(f"There is no notion of confidence {notion!r}: choose among {', '.join(notions)}.")
         return notions[notion]()
 
     @cached_property

@@ -9,6 +9,7 @@ from isotherm.errors import UserError
 from isotherm.objective.compose import SEVERAL, SINGLE, parse
 from isotherm.objective.factors import Part, bare
 from isotherm.objective.method import Control, Penalty, Slots
+from isotherm.objective.own import packaged
 from isotherm.objective.page import own_parts, parts_of
 from isotherm.objective.published import METHODS, ROWS, Row
 
@@ -81,10 +82,6 @@ def check_part(row: Row, part: Part, filled: Slots) -> None:
             f"{part.__name__} of the method {row.name} does not say what it reads; write @isotherm.reads(...) above it "
             "with those of clip, probability, advantage and entropy that it depends on."
         )
-
-
-def packaged(function: Callable[..., object]) -> bool:
-    return (function.__module__ or "").startswith("isotherm.")
 
 
 def sources(expression: str) -> str:

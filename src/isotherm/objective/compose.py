@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import difflib
+from collections import Counter
 from functools import partial
 from typing import Any
 
-from isotherm.errors import UserError
+from isotherm.errors import UserError, shown
 from isotherm.objective.factors import Part, bare
 from isotherm.objective.method import Method, Slots
 from isotherm.objective.published import METHODS, Row
@@ -99,32 +100,37 @@ def default_surrogate(terms: list[tuple[Row, Slots]]) -> Slots:
 
 def parse(expression: str) -> list[tuple[Row, dict[str, Any]]]:
     """[(row, arguments)] by Python's own grammar; nothing is evaluated but literals."""
+    expression = expression.strip()
     try:
-        node: ast.expr = ast.parse(expression.strip(), mode="eval").body
+        node: ast.expr = ast.parse(expression, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise UserError(
-            f"The method {expression!r} cannot be read; write terms such as 'clip_higher + kl_cov(k=0.002)'."
+            f"The method {shown(expression)} cannot be read; write terms such as 'clip_higher + kl_cov(k=0.002)'."
         ) from None
     terms: list[ast.expr] = []
     while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         terms.append(node.right)
         node = node.left
-    return [parse_term(term, expression) for term in reversed([*terms, node])]
+    found = [parse_term(term, expression) for term in reversed([*terms, node])]
+    names = Counter(row.name for row, _ in found)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise UserError(f"In the method {shown(expression)}, {twice[0]} stands twice; give it once.")
+    return found
 
 
 def parse_term(node: ast.expr, expression: str) -> tuple[Row, dict[str, Any]]:
     call = node if isinstance(node, ast.Call) else None
     name = call.func if call else node
     if not isinstance(name, ast.Name):
-        raise UserError(f"In the method {expression!r}, {ast.unparse(node)!r} is not a method's name.")
+        raise UserError(f"In the method {shown(expression)}, {source(node, expression)} is not a method's name.")
     if call and call.args:
-        raise UserError(f"In the method {expression!r}, give {name.id}'s parameters by name.")
+        raise UserError(f"In the method {shown(expression)}, give {name.id}'s parameters by name.")
     row, found = row_named(name.id), {}
     for keyword in call.keywords if call else []:
         key = argument(row, keyword.arg)
         if key in found:
-            raise UserError(f"In the method {expression!r}, {row.name} is given {key} twice.")
-        found[key] = literal(row, key, keyword.value)
+            raise UserError(f"In the method {shown(expression)}, {row.name} is given {key} twice.")
+        found[key] = literal(row, key, keyword.value, expression)
     return row, found
 
 
@@ -133,28 +139,33 @@ def row_named(name: str) -> Row:
         close = difflib.get_close_matches(name, METHODS, n=1)
         hint = f" Did you mean {close[0]}?" if close else f" Valid are: {', '.join(METHODS)}."
         own = " A method of your own is added first, by isotherm.add_method."
-        raise UserError(f"There is no method named {name!r}.{hint}{own}")
+        raise UserError(f"There is no method named {shown(name)}.{hint}{own}")
     return METHODS[name]
 
 
 def argument(row: Row, name: str | None) -> str:
     if name not in row.parameters:
         valid = ", ".join(row.parameters) or "none"
-        raise UserError(f"{row.name} has no parameter {name!r}; its parameters are: {valid}.")
+        raise UserError(f"{row.name} has no parameter {shown(str(name))}; its parameters are: {valid}.")
     return name
 
 
-def literal(row: Row, name: str, node: ast.expr) -> Any:
+def source(node: ast.expr, expression: str) -> str:
+    """The text of a node; `ast.unparse` recurses, and would overflow on a thousand minus signs."""
+    return shown(ast.get_source_segment(expression, node) or "")
+
+
+def literal(row: Row, name: str, node: ast.expr, expression: str) -> Any:
     """A number or a bare word, of the kind that the parameter's default has."""
     default = row.parameters[name].default
     try:
         value = node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         value = None
     if type(value) is not type(default) or value in (float("inf"), float("-inf")) or value != value:
-        raise UserError(f"{row.name}'s {name} takes a value like {default!r}, not {ast.unparse(node)!r}.")
+        raise UserError(f"{row.name}'s {name} takes a value like {default!r}, not {source(node, expression)}.")
     return value
 
 

@@ -8,12 +8,16 @@ from typing import Any
 
 from torch import Tensor
 
+from isotherm.errors import UserError
+
 Part = Callable[..., Tensor]
 FACTORS = ("clip", "probability", "advantage", "entropy")
 
 
 def reads(*factors: str) -> Callable[[Part], Part]:
     """Declares which factors a part depends on; a contract test holds the declaration."""
+    if unknown := [factor for factor in factors if factor not in FACTORS]:
+        raise UserError(f"@reads takes some of {', '.join(FACTORS)}, or nothing between brackets, not {unknown[0]!r}.")
 
     def mark(part: Part) -> Part:
         part.factors = frozenset(factors)  # pyright: ignore[reportFunctionMemberAccess]

@@ -6,9 +6,10 @@ import ast
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from numbers import Real
+from typing import Any
 
-from isotherm.errors import UserError
+from isotherm.errors import UserError, shown
 
 START = "start"  # the entropy that was measured in the first step
 
@@ -40,31 +41,47 @@ class Line:
 def line(text: str) -> Line:
     """The line that a text names; nothing is evaluated but numbers."""
     hint = "write a number, linear(a, b), cosine(a, b) or points(a, b, ...), in nats; start is the first entropy"
+    text = text.strip()
     try:
-        node = ast.parse(text.strip(), mode="eval").body
+        node = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise UserError(f"The line {text[:80]!r} cannot be read; {hint}.") from None
+        raise UserError(f"The line {shown(text)} cannot be read; {hint}.") from None
     if not isinstance(node, ast.Call):
-        return Line("constant", (number(node, hint),))
+        return Line("constant", (number(node, text, hint),))
     form = node.func.id if isinstance(node.func, ast.Name) and not node.keywords else ""
     count = {"linear": (2,), "cosine": (2,), "points": range(1, len(node.args) + 1)}.get(form, ())
     if len(node.args) not in count:
-        raise UserError(f"The line {text[:80]!r} is not one; {hint}.")
-    return Line(form, tuple(number(x, hint) for x in node.args))
+        raise UserError(f"The line {shown(text)} is not one; {hint}.")
+    return Line(form, tuple(number(x, text, hint) for x in node.args))
 
 
-def number(node: ast.expr, hint: str) -> float | None:
+def number(node: ast.expr, text: str, hint: str) -> float | None:
     if isinstance(node, ast.Name) and node.id == START:
         return None
     value = node.value if isinstance(node, ast.Constant) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UserError(f"{ast.unparse(node)[:80]!r} is no entropy above 0; {hint}.")
+        raise UserError(f"{shown(ast.get_source_segment(text, node) or text)} is no entropy above 0; {hint}.")
     return float(value)
 
 
-def as_text(value: Any, steps: Any) -> Any:
+class Sampled(str):
+    """The text of a line that a function of the step gives; with other steps the function is sampled again."""
+
+    function: Any = None
+
+
+def as_text(value: Any, steps: int) -> Any:
     """The text of a line that is given as a number, or as a function of the step, of which a point a step is taken."""
-    if callable(value):
-        function = cast("Callable[[int], float]", value)
-        value = f"points({', '.join(repr(float(function(step))) for step in range(1, int(steps) + 1))})"
-    return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    function: Any = value.function if isinstance(value, Sampled) else value
+    if callable(function):
+        text = Sampled(f"points({', '.join(repr(x) for x in sampled(function, steps))})")
+        text.function = function
+        return text
+    return repr(float(value)) if isinstance(value, Real) and not isinstance(value, bool) else value
+
+
+def sampled(function: Callable[..., Any], steps: int) -> list[float]:
+    try:
+        return [float(function(step)) for step in range(1, steps + 1)]
+    except Exception as error:  # the user's own code
+        raise UserError(f"The function given as hold_entropy fails: {type(error).__name__}: {error}.") from error

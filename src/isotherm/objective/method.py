@@ -20,6 +20,7 @@ from isotherm.objective.deals import in_place
 from isotherm.objective.factors import Part, bare, factors_of
 from isotherm.objective.functionals import functionals_of
 from isotherm.objective.normalizers import token_mean
+from isotherm.objective.own import called, decided
 from isotherm.objective.surrogates import ppo_clip
 from isotherm.records import Tokens
 from isotherm.tokens.score import Functional
@@ -40,8 +41,8 @@ class Penalty:
 
     def decide(self, tokens: Tokens, normalizer: Tensor) -> Tensor:
         """c, or c times its own N over the method's."""
-        c = self.coefficient(tokens)
-        return c * self.normalizer(tokens) / normalizer if self.normalizer else c
+        c = decided(self.coefficient, tokens)
+        return c * decided(self.normalizer, tokens) / normalizer if self.normalizer else c
 
 
 @dataclass(frozen=True)
@@ -184,10 +185,10 @@ def decide(tokens: Tokens, method: Method) -> Decision:
     tokens = tokens.detach()
     advantage, weight = tokens.advantage, torch.ones_like(tokens.advantage)
     for shape in method.shape:
-        advantage = shape(tokens, advantage)
+        advantage = decided(shape, tokens, advantage)
     for part in method.weights:
-        weight = weight * part(tokens)
-    normalizer = method.normalizer(tokens)
+        weight = weight * decided(part, tokens)
+    normalizer = decided(method.normalizer, tokens)
     penalties = tuple(p.decide(tokens, normalizer) for p in method.penalties)
     return dealt(tokens, method, Decision(advantage, weight, normalizer, penalties))
 
@@ -196,7 +197,7 @@ def dealt(tokens: Tokens, method: Method, decision: Decision) -> Decision:
     """Each token with the weight and the coefficients of another, and with what was added to that one's advantage."""
     if method.deal is in_place:
         return decision
-    giver = method.deal(tokens)
+    giver = decided(method.deal, tokens)
     added = decision.advantage - tokens.advantage
     penalties = tuple(c[giver] for c in decision.penalties)
     return Decision(tokens.advantage + added[giver], decision.weight[giver], decision.normalizer, penalties)
@@ -209,7 +210,7 @@ def loss(tokens: Tokens, method: Method, decision: Decision) -> Tensor:
 
 def terms(tokens: Tokens, method: Method, decision: Decision) -> list[Tensor]:
     """Per token: -N w f(r, A), and N c cost of each penalty."""
-    found = [-(decision.normalizer * decision.weight * method.surrogate(tokens, decision.advantage))]
+    found = [-(decision.normalizer * decision.weight * called(method.surrogate, tokens, decision.advantage))]
     for penalty, coefficient in zip(method.penalties, decision.penalties, strict=True):
-        found.append(decision.normalizer * coefficient * penalty.cost(tokens))
+        found.append(decision.normalizer * coefficient * called(penalty.cost, tokens))
     return found

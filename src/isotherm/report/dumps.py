@@ -26,6 +26,11 @@ def is_dump(path: Path) -> bool:
     return bool(exports(path) or torch_files(path))
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files of a dump."""
+    return [file for steps in (exports(path), torch_files(path)) for files in steps.values() for file in files]
+
+
 def of_dump(path: Path, step: int | None, model: str = "") -> Specimen:
     """The responses of one step of a dump."""
     found = exports(path)

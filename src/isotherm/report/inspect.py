@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from isotherm.errors import UserError
-from isotherm.files import full_disk, write_whole
-from isotherm.report import movers
-from isotherm.report.dumps import is_dump, of_dump
+from isotherm.report import movers, outputs
+from isotherm.report.dumps import files_of, is_dump, of_dump
 from isotherm.report.inspected import of_run
 from isotherm.report.pack import packed, script_data
 from isotherm.report.specimen import Specimen
@@ -33,14 +32,9 @@ def inspect(source: str | Path, step: int | None = None, out: str | Path = "", m
         specimen = of_dump(source, step, model)
         default = Path("microscope.html")
     path = Path(out) if out else default
-    text = page(shortened(specimen))
-    try:
-        with full_disk(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, text)
-    except OSError as error:
-        raise UserError(f"The page {path} cannot be written: {error.strerror}.") from None
-    return path
+    outputs.check([path], [source, *files_of(source), *(Path(model).glob("*") if model else ())])
+    outputs.make_folder(path)
+    return outputs.write(path, page(shortened(specimen)))
 
 
 def shortened(specimen: Specimen) -> Specimen:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from isotherm.errors import UserError
-from isotherm.report import examples, figures, origins, summary, tables
+from isotherm.report import examples, figures, origins, outputs, summary, tables
 from isotherm.report.panels import Panel, panels
 from isotherm.report.text import escape, labels, number, percent
-from isotherm.runs import Run
+from isotherm.runs import Run, ends_of
 
 
 def write_report(runs: list[Run], out: Path) -> Path:
@@ -20,14 +19,9 @@ def write_report(runs: list[Run], out: Path) -> Path:
     if not runs:
         raise UserError("A report needs at least one run folder.")
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(page(runs), encoding="utf-8")
-        os.replace(draft, out)
-    finally:
-        draft.unlink(missing_ok=True)
-    return out
+    outputs.check([out], [])
+    outputs.make_folder(out)
+    return outputs.write(out, page(runs))
 
 
 def page(runs: list[Run]) -> str:
@@ -83,7 +77,7 @@ def card(run: Run, name: str, index: int) -> str:
     rows = [f"<dt>entropy, nats per token</dt><dd>{number(first)} → {number(last)}</dd>"]
     for scope, words in (("trained", "trained families"), ("held_out", "held-out families")):
         for k in summary.eval_ks(run, scope):
-            before, after = run.ends(f"eval/{scope}/pass@{k}")
+            before, after = ends_of(run, f"eval/{scope}/pass@{k}")
             rows.append(f"<dt>pass@{k}, {words}</dt><dd>{percent(before)} → {percent(after)}</dd>")
     big = f"<p><strong>{left}</strong> of the entropy is left</p>"
     tint = f"--tint: var(--run{index % figures.COLOURS})"

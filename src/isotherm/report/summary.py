@@ -12,7 +12,7 @@ from isotherm.measure.curves import tracking
 from isotherm.objective.knobs import KNOBS, at_bound
 from isotherm.report.tables import split_settings
 from isotherm.report.text import labels, number, percent, points
-from isotherm.runs import Run
+from isotherm.runs import Run, ends_of
 
 TEN = 10  # steps over which the entropy is compared with the line
 SCOPES = {"trained": "the trained families", "held_out": "the held-out families"}
@@ -36,7 +36,7 @@ def window(run: Run) -> int:
 
 def entropy_ends(run: Run) -> tuple[float, float]:
     """Entropy at the first step, when the policy is still the starting model, and at the end."""
-    return run.ends("entropy/exact", window(run))
+    return ends_of(run, "entropy/exact", window(run))
 
 
 def eval_ks(run: Run, scope: str = "trained") -> list[int]:
@@ -82,7 +82,7 @@ def inside(name: str, values: np.ndarray) -> float:
 
 
 def accuracy(run: Run, scope: str) -> str:
-    ends = [(k, run.ends(f"eval/{scope}/pass@{k}")) for k in eval_ks(run, scope)]
+    ends = [(k, ends_of(run, f"eval/{scope}/pass@{k}")) for k in eval_ks(run, scope)]
     moved = " and ".join(f"pass@{k} went from {percent(a)} to {percent(b)}" for k, (a, b) in ends)
     return f"On {SCOPES[scope]}, {moved}."
 
@@ -101,7 +101,7 @@ def spread(runs: list[Run]) -> str:
     """Where runs that differ only in their seed ended."""
     ends = [("entropy", number, [entropy_ends(run)[1] for run in runs])]
     for k in eval_ks(runs[0]):
-        values = [run.ends(f"eval/trained/pass@{k}")[1] for run in runs]
+        values = [ends_of(run, f"eval/trained/pass@{k}")[1] for run in runs]
         ends.append((f"pass@{k} on {SCOPES['trained']}", percent, values))
     ranges = [f"{name} from {show(min(v))} to {show(max(v))}" for name, show, v in ends]
     return f"These {len(runs)} runs differ only in their seed. They ended with {'; '.join(ranges)}."
@@ -131,7 +131,7 @@ def differ(low: Arm, high: Arm, scope: str) -> str:
     """How much more accurate `high` ended than `low`."""
     parts = []
     for k in eval_ks(high.runs[0], scope):
-        a, b = (arm.mean(lambda r, k=k: r.ends(f"eval/{scope}/pass@{k}")[1]) for arm in (low, high))
+        a, b = (arm.mean(lambda r, k=k: ends_of(r, f"eval/{scope}/pass@{k}")[1]) for arm in (low, high))
         if np.isfinite(b - a):
             moved = f"{points(b - a)} {'higher' if b > a else 'lower'}" if a != b else "the same"
             parts.append(f"pass@{k} is {moved} ({percent(b)} against {percent(a)})")

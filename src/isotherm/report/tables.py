@@ -8,7 +8,7 @@ from typing import Any
 
 from isotherm.measure.catalogue import describe
 from isotherm.report.text import escape, number, setting
-from isotherm.runs import Run
+from isotherm.runs import Run, ends_of
 
 HEADLINE = (
     "entropy/exact", "entropy/sampled", "reward/mean", "pass@1/train", "length/mean", "length/overlong",
@@ -78,5 +78,5 @@ def metric_row(runs: list[Run], name: str) -> list[str]:
     """Name with its definition as a tooltip, unit, and the last finite value of every run."""
     metric = describe(name)
     tip = f' title="{escape(f"{metric.definition} ({metric.reduction})")}"' if metric else ""
-    values = [number(run.ends(name)[1]) for run in runs]
+    values = [number(ends_of(run, name)[1]) for run in runs]
     return [f"<span{tip}>{escape(name)}</span>", escape(metric.unit) if metric else "", *values]

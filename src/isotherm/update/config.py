@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +196,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hold_entropy", as_text(self.hold_entropy, self.steps))
+        object.__setattr__(self, "hold_entropy", as_text(self.hold_entropy, coerce("steps", self.steps)))
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, coerce(f.name, getattr(self, f.name)))
         check_together(self)
@@ -242,6 +245,19 @@ def require_known(name: str) -> None:
         raise UserError(f"There is no setting named {name!r}.{suggestion(name, FIELDS)}")
 
 
+def refusing_unknown(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def checked(self: Config, **values: Any) -> None:
+        for name in values:
+            require_known(name)
+        init(self, **values)
+
+    return checked
+
+
+Config.__init__ = refusing_unknown(Config.__init__)
+
+
 def coerce(name: str, value: Any) -> Any:
     """The value as the field's type, or one sentence that says what the field takes."""
     require_known(name)
@@ -259,7 +275,7 @@ def coerce(name: str, value: Any) -> Any:
 
 
 def scalar(name: str, kind: type, value: Any, meta: types.MappingProxyType) -> Any:
-    value = number(name, kind, value) if kind in (int, float) else value
+    value = number(name, kind, value) if kind in (int, float) else str(value) if isinstance(value, Path) else value
     if not isinstance(value, kind):
         raise UserError(f"{name} takes text, not {value!r}.")
     if kind is str and "\0" in value:
@@ -276,12 +292,12 @@ def interval(low: float, high: float) -> str:
     return f"be at least {low:g}" if high == math.inf else f"lie between {low:g} and {high:.10g}"
 
 
-def number(name: str, kind: type, value: Any) -> Any:
+def number(name: str, kind: Callable[[Any], Any], value: Any) -> Any:
     """int or float from a number or its text; 3.0 is no int, nan and inf are no numbers here."""
     wanted = "a whole number" if kind is int else "a number"
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+    if isinstance(value, bool) or not isinstance(value, (Real, str)):
         raise UserError(f"{name} takes {wanted}, not {value!r}.")
-    if kind is int and isinstance(value, float):
+    if kind is int and not isinstance(value, (Integral, str)):
         raise UserError(f"{name} takes a whole number, not {value!r}.")
     try:
         result = kind(value)
@@ -331,4 +347,8 @@ def read_file(path: str | Path) -> dict[str, Any]:
 
 def as_dict(config: Config) -> dict[str, Any]:
     """JSON-ready settings in the order of their declaration."""
-    return {name: list(v) if isinstance(v := getattr(config, name), tuple) else v for name in FIELDS}
+    return {name: plain(getattr(config, name)) for name in FIELDS}
+
+
+def plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, str) else value

@@ -141,7 +141,7 @@ def precision_of(config: Config, folder: RunFolder) -> precision.Precision:
     if folder.environment.exists():
         try:
             return precision.Precision(**json.loads(folder.environment.read_text())["precision"])
-        except (ValueError, KeyError, TypeError):
+        except (OSError, RecursionError, ValueError, KeyError, TypeError):
             raise UserError(f"{folder.environment} is damaged; choose another folder with --out.") from None
     shape = json.loads((model_folder(config.model) / "config.json").read_text())
     width = int(shape.get("hidden_size") or 512)

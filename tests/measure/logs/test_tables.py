@@ -10,6 +10,7 @@ import pytest
 
 from isotherm.errors import UserError
 from isotherm.measure.logs import json_lines, read
+from isotherm.measure.prognosis.prognosis import prognosis
 
 NAN = np.nan
 
@@ -50,8 +51,8 @@ def test_cells_that_are_no_numbers(log_of):
     log = log_of("step,entropy,reward\n1,0.5,\n2,oops,1e-1\n3,nan,+.5\n4, 0.25 ,-Infinity\n5,None,x\n6,1_0,0x1\n")
     np.testing.assert_array_equal(log.series["entropy/unknown"], [0.5, NAN, NAN, 0.25])
     np.testing.assert_array_equal(log.series["reward/mean"], [NAN, 0.1, 0.5, NAN])
-    assert "entropy has 2 values that are no numbers." in log.notes
-    assert "reward has 2 values that are no numbers." in log.notes
+    assert "entropy has 2 values that are no numbers, such as 'oops'." in log.notes
+    assert "reward has 2 values that are no numbers, such as 'x'." in log.notes
     assert "entropy/unknown is NaN or infinite at step 3." in log.notes
     assert "reward/mean is NaN or infinite at step 4." in log.notes
 
@@ -61,7 +62,7 @@ def test_values_in_json_that_are_no_numbers(log_of):
     log = log_of("".join(f'{{"step": {t}, "entropy": {value}}}\n' for t, value in enumerate(values, 1)))
     np.testing.assert_array_equal(log.series["entropy/unknown"], [0.5, NAN, NAN, 1, NAN])
     assert log.step.tolist() == [1, 2, 5, 6, 7]
-    assert "entropy has 1 values that are no numbers." in log.notes
+    assert "entropy has 1 values that are no numbers, such as [1]." in log.notes
     assert "entropy/unknown is NaN or infinite at 3 steps, first at step 2." in log.notes
 
 
@@ -238,3 +239,55 @@ def test_a_wandb_like_table_of_millions_is_bounded_by_its_known_columns(log_of):
     gathered = json_lines.Gathered()
     assert json_lines.parsed(content.encode(), False, 0, gathered) == []
     assert list(gathered.points_of) == ["entropy"]
+
+
+@pytest.mark.parametrize(
+    "rows", ['6,"0.3,0.2\n', '6,"0.3,0.2\n30,"0.3,0.2\n', '6,0.3,"0.2\n', '6,0.3,0.2\n7,0.3,"0.2\n'], ids=repr
+)
+def test_a_quote_that_is_not_closed_swallows_no_rows(rows, log_of):
+    for note in ("reward", "note"):
+        with pytest.raises(UserError, match="a quote that is not closed"):
+            log_of(f"step,entropy,{note}\n1,0.5,0.2\n{rows}" + "".join(f"{t},0.2,0.1\n" for t in range(8, 20)))
+    torn = log_of('step,entropy,note\n1,0.5,a\n2,0.4,"a text\nof two lines, cut')
+    assert torn.series["entropy/unknown"].tolist() == [0.5, 0.4]
+
+
+def test_of_columns_of_one_name_the_first_is_read_and_it_is_said(log_of):
+    log = log_of("step,step,entropy,entropy\n1,5,0.5,9\n2,6,0.4,9\n")
+    assert (log.step.tolist(), log.series["entropy/unknown"].tolist()) == ([1, 2], [0.5, 0.4])
+    assert "Several columns are named step; the first of them is read." in log.notes
+    assert "Several columns are named entropy; the first of them is read." in log.notes
+
+
+@pytest.mark.parametrize("content", ["step,entropy\n1,0.5\n2,0.4\n", lines({"step": 1, "entropy": 0.5})])
+def test_a_run_that_is_not_there_is_refused_where_there_is_only_one(content, log_of):
+    with pytest.raises(UserError, match="holds one run without a name, so there is no run 'nosuch'"):
+        log_of(content, run="nosuch")
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ("step,entropy\n1.5,2\n2.5,3\n", "2 rows have no whole number as step"),
+        (lines({"step": 1.5, "entropy": 0.5}), "1 rows have no whole number as step"),
+        ("step;entropy\n1;0,5\n2;0,4\n", "such as '0,5': a decimal point is read, a decimal comma is not"),
+        ("step,entropy\n1,0.5\n".encode("utf-16"), "is UTF-16; write it as UTF-8"),
+        ("step,entropy\r1,0.5\r2,0.4\r", "end in carriage returns alone"),
+    ],
+)
+def test_a_refusal_says_the_cause(content, cause, log_of):
+    with pytest.raises(UserError, match=cause):
+        log_of(content)
+
+
+def test_notes_do_not_contradict_the_log(log_of):
+    log = log_of("step,entropy\na,2\nb,3\n")
+    assert "step holds no numbers; the rows are numbered from 1." in log.notes
+    assert log_of("step,entropy\n\n1,0.5\n2,0.4\n").step.tolist() == [1, 2]  # a blank line under the names
+
+
+@pytest.mark.parametrize(("value", "why"), [("nan", "is NaN or infinite"), ("1e308", "is beyond 1e\\+100")])
+def test_an_entropy_without_a_number_is_none(value, why, log_of):
+    log = log_of("step,entropy\n" + "".join(f"{t},{value}\n" for t in range(1, 30)))
+    with pytest.raises(UserError, match=f"Found were: no numbers at all. entropy/unknown {why} at 29 steps"):
+        prognosis(log)

@@ -120,7 +120,7 @@ CHANGES = {
     "constant H": ("actor/entropy", lambda x: 0.5, ("exhaustion", "law")),
     "no entropy left": ("actor/entropy", lambda x: 0.0, ("exhaustion", "law")),
     "negative H": ("actor/entropy", lambda x: -x, ("exhaustion", "law")),
-    "H of no vocabulary": ("actor/entropy", lambda x: 1e300, ("exhaustion", "law")),
+    "H of no vocabulary": ("actor/entropy", lambda x: 1e50, ("exhaustion", "law")),
     "R of no run": ("critic/score/mean", lambda x: 1e300, ("law",)),
     "rising H": ("actor/entropy", lambda x: 1.2 - x, ("exhaustion",)),
     "tiny H": ("actor/entropy", lambda x: 1e-9 * x, ("exhaustion", "law")),

@@ -25,7 +25,7 @@ from isotherm.measure.logs import (
     verl,
     wandb_offline,
 )
-from isotherm.measure.logs.places import packed, places
+from isotherm.measure.logs.places import nameless, packed, places, tried
 from isotherm.measure.logs.record import Log
 
 READERS = (
@@ -39,6 +39,7 @@ READERS = (
     prime_rl,
     verl,
 )  # the first counts
+SINGLE = (run_folder, trl, json_lines, prime_rl, verl)  # formats that hold one run, and do not name it
 LOOKED_FOR = (
     "a run folder of ours, TRL's trainer_state.json or completions parquet, JSON lines, verl's console log, a W&B "
     "offline run or CSV export, a trackio database, TensorBoard events, prime-rl's token exports, CSV"
@@ -55,6 +56,8 @@ def read(path: str | Path, run: str = "", columns: Mapping[str, str] | None = No
 
     `columns` says what unknown columns mean: the log's name -> one of ours.
     """
+    if not isinstance(columns, Mapping | None):
+        raise UserError(f"columns takes a dictionary such as {{'ent': 'entropy/exact'}}, not {columns!r}.")
     for key, name in (columns or {}).items():
         check_meaning(key, name)
     with names.told(columns or {}):
@@ -68,9 +71,15 @@ def read(path: str | Path, run: str = "", columns: Mapping[str, str] | None = No
     return log
 
 
+def is_log(path: Path) -> bool:
+    """Whether the file is there and would be read as a log."""
+    place = tried(path) if path.is_file() else None
+    return place is not None and any(reader.reads(place) for reader in READERS)
+
+
 def check_meaning(key: str, name: str) -> None:
-    if describe(name) is None or name == "step":
-        near = difflib.get_close_matches(name, MEANINGS, n=3, cutoff=0.3)
+    if not isinstance(name, str) or describe(name) is None or name == "step":
+        near = difflib.get_close_matches(str(name), MEANINGS, n=3, cutoff=0.3)
         raise UserError(
             f"The column {key!r} cannot mean {name!r}; write one of {', '.join(near or MEANINGS)} "
             "(`isotherm metrics` lists all)."
@@ -81,6 +90,8 @@ def recognised(path: Path, run: str) -> Log:
     found = places(path)
     for reader in READERS:
         if mine := [place for place in found if reader.reads(place)]:
+            if reader in SINGLE:
+                nameless(run, path)
             log = reader.read(mine, run)
             rest = [place for place in found if place not in mine][:ASKED]
             others = [place.path.name for place in rest if any(r.reads(place) for r in READERS if r is not reader)]
@@ -92,5 +103,9 @@ def recognised(path: Path, run: str) -> Log:
         raise UserError(f"{found[0].path} is packed with {kind}; unpack it first.")
     if len(found) == 1 and not found[0].head:
         raise UserError(f"The log {found[0].path} is empty.")
+    if len(found) == 1 and found[0].head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"The log {found[0].path} is UTF-16; write it as UTF-8.")
+    if len(found) == 1 and b"\r" in found[0].head and b"\n" not in found[0].head:
+        raise UserError(f"The lines of {found[0].path} end in carriage returns alone; write line feeds.")
     what = f"the {len(found)} files under {path}" if path.is_dir() else str(path)
     raise UserError(f"No training log was recognised in {what}; looked for {LOOKED_FOR}.")

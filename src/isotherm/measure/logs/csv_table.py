@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from isotherm.errors import UserError
 from isotherm.measure.logs.gather import STEPS, Gathered, number
 from isotherm.measure.logs.names import wanted
-from isotherm.measure.logs.places import Place, one, one_run, shared
+from isotherm.measure.logs.places import Place, nameless, one, one_run, shared
 from isotherm.measure.logs.record import Log, assemble
 
 FORMAT, EXPORT = "CSV", "W&B CSV export"
+LINE_END = pc.MatchSubstringOptions("\n")
 EMPTY = ["", "None", "null", "NA", "N/A"]
 
 
@@ -44,8 +46,9 @@ def heading(place: Place) -> Heading | None:
         return None
     for delimiter in sorted(",\t;|", key=lines[0].count, reverse=True):
         try:
-            first, second = itertools.islice(csv.reader(io.StringIO(place.text), delimiter=delimiter, strict=True), 2)
-        except (csv.Error, ValueError):
+            rows = csv.reader(io.StringIO(place.text), delimiter=delimiter, strict=True)
+            first, second = next(rows), next(filter(None, rows))
+        except (csv.Error, StopIteration):
             continue
         names = [name.strip() for name in first]
         if len(names) > 1 and len(second) == len(names) and not any(number(n) is not None for n in names):
@@ -64,6 +67,7 @@ def read(found: list[Place], run: str) -> Log:
     tables = [(place, head) for place in found if (head := heading(place)) is not None]
     if not all(head.runs for _, head in tables):
         place = one(found, FORMAT)
+        nameless(run, place.path)
         gathered = Gathered()
         notes = table_of(place.path, tables[0][1], gathered, dict(enumerate(tables[0][1].names)))
         return assemble(gathered, place.path, FORMAT, notes=notes)
@@ -83,9 +87,17 @@ def read(found: list[Place], run: str) -> Log:
 def table_of(path: Path, head: Heading, gathered: Gathered, named: dict[int, str]) -> list[str]:
     """Read the columns of these numbers under these names; returns what was wrong."""
     chosen = {i: name for i, name in named.items() if name in STEPS or gathered.wants(name)}
-    uneven: list[int] = []
+    twice = [name for name, count in Counter(chosen.values()).items() if count > 1]
+    first = {name: i for i, name in reversed(chosen.items())}
+    chosen = {i: name for i, name in chosen.items() if first[name] == i}
+    uneven: list[str] = []
+    quotes = quoted(path)
     try:
-        for batch in batches(path, head, [str(i) for i in chosen], uneven):
+        for batch in batches(path, head, list(map(str, named if quotes else chosen)), uneven):
+            if quotes:
+                for i, column in zip(named, batch.columns, strict=True):
+                    long = column.filter(pc.call_function("match_substring", [column], LINE_END)).to_pylist()
+                    refuse_swallowed(path, head, long, number_wanted=i in chosen)
             columns: dict[str, np.ndarray] = {}
             for i, name in chosen.items():
                 columns[name], texts = parsed(batch.column(str(i)))
@@ -94,40 +106,64 @@ def table_of(path: Path, head: Heading, gathered: Gathered, named: dict[int, str
             gathered.rows(columns)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}.") from None
-    return ended(path) + ([f"{len(uneven)} lines have another number of cells, and are left out."] if uneven else [])
+    refuse_swallowed(path, head, uneven)
+    again = [f"Several columns are named {name}; the first of them is read." for name in twice]
+    short = [f"{len(uneven)} lines have another number of cells, and are left out."] if uneven else []
+    return ended(path) + again + short
 
 
-def batches(path: Path, head: Heading, columns: list[str], uneven: list[int]) -> Iterator[pa.RecordBatch]:
+def quoted(path: Path) -> bool:
+    """Whether there is a quote in the file."""
+    with path.open("rb") as file:
+        return any(b'"' in chunk for chunk in iter(lambda: file.read(1 << 22), b""))
+
+
+def refuse_swallowed(path: Path, head: Heading, texts: list[str], number_wanted: bool = False) -> None:
+    """A cell or row that holds whole rows, or a part of one for a number: a quote before them was not closed."""
+    for text in texts:
+        for line in text.splitlines()[1:]:
+            cells = line.split(head.delimiter)
+            whole = len(cells) == len(head.names) and any(number(cell) is not None for cell in cells)
+            if whole or (number_wanted and len(cells) > 1):
+                raise UserError(
+                    f"{path} has a quote that is not closed, at {text.splitlines()[0][:40]!r}, so the rows behind it "
+                    "cannot be told apart; mend that row."
+                )
+
+
+def batches(path: Path, head: Heading, columns: list[str], uneven: list[str]) -> Iterator[pa.RecordBatch]:
     """The rows under the line of names, as texts, in blocks."""
 
     def skip(row: pyarrow.csv.InvalidRow) -> str:
-        uneven.append(1)
+        uneven.append(row.text)
         return "skip"
 
     names = [str(i) for i in range(len(head.names))]
-    return pyarrow.csv.open_csv(
-        path,
-        pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22, encoding="latin1"),
-        pyarrow.csv.ParseOptions(delimiter=head.delimiter, newlines_in_values=True, invalid_row_handler=skip),
-        pyarrow.csv.ConvertOptions(
-            include_columns=columns,
-            column_types=dict.fromkeys(names, pa.string()),
-            null_values=EMPTY,
-            strings_can_be_null=True,
-        ),
-    )
+    with path.open("rb") as file:  # by name Arrow opens only what is UTF-8
+        yield from pyarrow.csv.open_csv(
+            file,
+            pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22, encoding="latin1"),
+            pyarrow.csv.ParseOptions(delimiter=head.delimiter, newlines_in_values=True, invalid_row_handler=skip),
+            pyarrow.csv.ConvertOptions(
+                include_columns=columns,
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=EMPTY,
+                strings_can_be_null=True,
+            ),
+        )
 
 
-def parsed(texts: pa.Array) -> tuple[np.ndarray, int]:
-    """Cells as numbers, and how many are neither number nor empty: NaN where empty, infinity where not finite."""
+def parsed(texts: pa.Array) -> tuple[np.ndarray, list[str]]:
+    """Cells as numbers, and those that are neither number nor empty: NaN where empty, infinity where not finite."""
     try:
         values = texts.cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
     except pa.ArrowInvalid:
-        numbers = [number(cell) for cell in texts.to_pylist()]
-        bad = sum(n is None for n in numbers) - texts.null_count
+        cells = texts.to_pylist()
+        numbers = [number(cell) for cell in cells]
+        bad = [cell for n, cell in zip(numbers, cells, strict=True) if n is None and cell is not None]
         return np.array([np.nan if n is None else n for n in numbers]), bad
     values[texts.is_valid().to_numpy(zero_copy_only=False) & ~np.isfinite(values)] = np.inf
-    return values, 0
+    return values, []
 
 
 def ended(path: Path) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,8 @@ class Gathered:
         self.step_name = ""
         self.numbered = 0  # rows that were numbered for want of a step
         self.lost = 0  # rows with values and without a usable step
-        self.texts: dict[str, int] = {}  # values that are no numbers where numbers are wanted
+        self.unusable = ""  # a column of steps that holds no number
+        self.texts: dict[str, list[Any]] = {}  # how many values are no numbers where numbers are wanted, and the first
 
     def wants(self, name: str) -> bool:
         if name not in self.seen:
@@ -57,6 +59,7 @@ class Gathered:
         if self.step_name:
             steps = columns.get(self.step_name, np.full(lengths.pop(), np.nan))
         elif wanted:
+            self.unusable = self.unusable or next((name for name in STEPS if name in columns), "")
             steps = np.arange(self.numbered + 1, self.numbered + 1 + lengths.pop(), dtype=np.float64)
             self.numbered = int(steps[-1])
         else:
@@ -74,10 +77,10 @@ class Gathered:
     def find_step(self, columns: Mapping[str, np.ndarray]) -> str:
         return next((name for name in STEPS if name in columns and np.isfinite(columns[name]).any()), "")
 
-    def text(self, name: str, count: int) -> None:
+    def text(self, name: str, values: Sequence[Any]) -> None:
         """Count values of a wanted series that are no numbers."""
-        if count and self.wants(name):
-            self.texts[name] = self.texts.get(name, 0) + count
+        if values and self.wants(name):
+            self.texts.setdefault(name, [0, values[0]])[0] += len(values)
 
     def dictionaries(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """A block of rows as JSON objects."""
@@ -88,19 +91,26 @@ class Gathered:
             values = [number(row.get(name)) for row in flat]
             columns[name] = np.array([np.nan if v is None else v for v in values])
             if name not in STEPS:
-                self.text(
-                    name, sum(v is None and row.get(name) is not None for v, row in zip(values, flat, strict=True))
-                )
+                pairs = zip(values, (row.get(name) for row in flat), strict=True)
+                self.text(name, [given for v, given in pairs if v is None and given is not None])
         self.rows(columns)
 
     def notes(self) -> list[str]:
         said = []
         if self.numbered:
-            said.append("There is no column of steps; the rows are numbered from 1.")
+            why = f"{self.unusable} holds no numbers" if self.unusable else "There is no column of steps"
+            said.append(f"{why}; the rows are numbered from 1.")
         if self.lost:
             said.append(f"{self.lost} rows have no whole number as {self.step_name}, and are left out.")
-        said += [f"{name} has {count} values that are no numbers." for name, count in list(self.texts.items())[:6]]
+        said += [no_numbers(name, *found) for name, found in list(self.texts.items())[:6]]
         return said
+
+
+def no_numbers(name: str, count: int, first: Any) -> str:
+    """Says so, with an example."""
+    comma = isinstance(first, str) and re.fullmatch(r"\s*[-+]?\d+,\d+\s*", first)
+    hint = ": a decimal point is read, a decimal comma is not" if comma else ""
+    return f"{name} has {count} values that are no numbers, such as {repr(first)[:40]}{hint}."
 
 
 WRAPPERS = ("data", "metrics", "logs")  # objects around the values, whose names say nothing

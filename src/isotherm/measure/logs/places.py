@@ -40,6 +40,8 @@ def places(path: Path) -> list[Place]:
         mode = path.stat().st_mode
     except OSError as error:
         raise UserError(f"The log {path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:  # a null byte in the name
+        raise UserError(f"The log {str(path)!r} cannot be read: {error}.") from None
     if stat.S_ISREG(mode):
         return [opened(path)]
     if not stat.S_ISDIR(mode):
@@ -53,10 +55,19 @@ def walk(folder: Path) -> list[Path]:
     top = len(folder.parts)
     for name, folders, files in os.walk(folder):
         folders[:] = sorted(folders) if len(Path(name).parts) - top < DEEPEST else []
-        found += [p for p in (Path(name, file) for file in sorted(files)) if p.is_file()]
+        found += [p for p in (Path(name, file) for file in sorted(files)) if filled(p)]
         if len(found) > MOST:
             raise UserError(f"{folder} holds more than {MOST} files; name the log itself, or its own folder.")
     return found
+
+
+def filled(path: Path) -> bool:
+    """Whether it is a regular file with something in it; those of /proc say that they are empty, and may block."""
+    try:
+        found = path.stat()
+    except OSError:  # a broken link, or one that may not be followed
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
 
 
 def opened(path: Path) -> Place:
@@ -101,3 +112,9 @@ def one_run(runs: list[str], run: str, where: Path) -> str:
     if not run and len(runs) > 1:
         raise UserError(f"{where} holds {len(runs)} runs; name one of them: {shown}.")
     return run or runs[0]
+
+
+def nameless(run: str, where: Path) -> None:
+    """Refuses a name where the only run has none."""
+    if run:
+        raise UserError(f"{where} holds one run without a name, so there is no run {run!r} in it; leave --run out.")

@@ -14,6 +14,8 @@ from isotherm.measure.logs.gather import Gathered
 from isotherm.measure.logs.names import UNKNOWN, Name, found, tool_of
 from isotherm.measure.logs.settings import known_settings
 
+HUGE = 1e100  # sums of squares of larger values overflow
+
 
 @dataclass(frozen=True)
 class Source:
@@ -58,11 +60,7 @@ def assemble(
     tool = tool or tool_of(gathered.seen)
     kept, said = choose(gathered, tool)
     if not kept:
-        named = ", ".join(list(gathered.seen)[:12]) or "none"
-        raise UserError(
-            f"{file} was read as {format}, but holds no series that is known here (entropy, reward, length, grad_norm, "
-            f"...); its columns are: {named}."
-        )
+        raise UserError(nothing(gathered, file, format))
     blocks = {id(steps): steps for key, _ in kept.values() for steps, _ in gathered.points_of[key]}
     axis = np.unique(np.concatenate(list(blocks.values())))
     series: dict[str, np.ndarray] = {}
@@ -84,6 +82,17 @@ def assemble(
     )
 
 
+def nothing(gathered: Gathered, file: Path, format: str) -> str:
+    """Why no series is left."""
+    if any(gathered.seen.values()) and (causes := gathered.notes()):
+        return f"{file} was read as {format}, but nothing in it can be used: {'; '.join(c[:-1] for c in causes)}."
+    named = ", ".join(list(gathered.seen)[:12]) or "none"
+    return (
+        f"{file} was read as {format}, but holds no series that is known here (entropy, reward, length, grad_norm, "
+        f"...); its columns are: {named}."
+    )
+
+
 def choose(gathered: Gathered, tool: str) -> tuple[dict[str, tuple[str, Name]], list[str]]:
     """For each of our names the log's one series that means it: never two mixed."""
     kept: dict[str, tuple[str, Name]] = {}
@@ -97,12 +106,14 @@ def choose(gathered: Gathered, tool: str) -> tuple[dict[str, tuple[str, Name]], 
 
 
 def finite(name: str, axis: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """A series without infinities, by which logged values that are not finite are marked until here."""
-    bad = np.isinf(values)
-    if not bad.any():
-        return values, []
-    where = f"{bad.sum()} steps, first at step {axis[bad][0]}" if bad.sum() > 1 else f"step {axis[bad][0]}"
-    return np.where(bad, np.nan, values), [f"{name} is NaN or infinite at {where}."]
+    """A series without what is beyond HUGE; logged values that are not finite are marked by infinity until here."""
+    said = []
+    beyond = np.abs(values) > HUGE
+    for bad, what in ((np.isinf(values), "NaN or infinite"), (beyond & np.isfinite(values), f"beyond {HUGE:g}")):
+        if bad.any():
+            where = f"{bad.sum()} steps, first at step {axis[bad][0]}" if bad.sum() > 1 else f"step {axis[bad][0]}"
+            said.append(f"{name} is {what} at {where}.")
+    return np.where(beyond, np.nan, values), said
 
 
 def repeated(steps: np.ndarray) -> list[str]:

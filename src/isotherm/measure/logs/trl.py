@@ -29,7 +29,8 @@ def reads(place: Place) -> bool:
 
 def completions(path: Path) -> bool:
     try:
-        return set(pyarrow.parquet.read_schema(path).names) >= COLUMNS
+        with path.open("rb") as file:
+            return set(pyarrow.parquet.read_schema(file).names) >= COLUMNS
     except (pa.ArrowException, OSError):
         return False
 
@@ -73,7 +74,8 @@ def responses(paths: list[Path], gathered: Gathered) -> list[str]:
     notes: list[str] = []
     for path in paths:
         try:
-            rows += steps_of(pyarrow.parquet.read_table(path))
+            with path.open("rb") as file:
+                rows += steps_of(pyarrow.parquet.read_table(file))
         except (pa.ArrowException, OSError) as error:
             notes.append(f"{path.name} cannot be read and is left out: {str(error).splitlines()[0]}.")
         except UserError as error:

@@ -16,6 +16,7 @@ ENTROPIES = (
 )  # fmt: skip
 EXACT = ENTROPIES[:2]
 WEIGHTED = "entropy/importance_weighted"
+WHY = ("not read", "no numbers", "NaN or infinite", "is beyond")  # in notes that say why a series is not there
 REWARDS = ("pass@1/train", "reward/mean")
 
 
@@ -60,12 +61,13 @@ def reward_of(log: Log, asked: str = "") -> Chosen | None:
 
 def lacks_entropy(log: Log) -> str:
     """What a log without an entropy lacks, and what it has."""
-    series = ", ".join(f"{origin.key} ({name})" for name, origin in list(log.origin.items())[:12])
-    more = ", ..." if len(log.origin) > 12 else ""
+    there = [name for name in log.origin if np.isfinite(log.series[name]).any()]
+    series = ", ".join(f"{log.origin[name].key} ({name})" for name in there[:12]) or "no numbers at all"
+    more = ", ..." if len(there) > 12 else ""
     hint = ""
-    if WEIGHTED in log.origin:
+    if WEIGHTED in there:
         hint = f"Its {log.origin[WEIGHTED].key} is no entropy; --entropy {WEIGHTED} takes it nevertheless. "
-    unread = " ".join(note for note in log.notes if "not read" in note)
+    unread = " ".join(note for note in log.notes if any(why in note for why in WHY))
     return (
         f"{log.source.file} holds no entropy, so nothing can be said about it. {hint}Found were: "
         f"{series}{more}. {unread} "

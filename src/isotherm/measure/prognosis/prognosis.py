@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import TypeVar
 
 import numpy as np
@@ -63,8 +63,8 @@ def prognosis(
     seed: int = 0,
 ) -> Prognosis:
     """All that measure/laws says of a log. A UserError where there is no entropy, or an argument makes no sense."""
-    if not 0 < share < 1:
-        raise UserError(f"The share of the log to check a forecast with must lie between 0 and 1, but it is {share:g}.")
+    if not (isinstance(share, Real) and 0 < share < 1):
+        raise UserError(f"The share of the log to check a forecast with must lie between 0 and 1, but it is {share!r}.")
     h, r = entropy_of(log, entropy), reward_of(log, reward)
     if h is None:
         raise UserError(lacks_entropy(log))
@@ -115,9 +115,9 @@ def end_of(log: Log, t: np.ndarray, until: float | None) -> Until:
     """What the user asks for, else the planned length of the settings, else twice what is there."""
     last, planned = float(t[-1]), log.settings.get("steps")
     if until is not None:
-        if not (math.isfinite(until) and until > last):
+        if not (isinstance(until, Real) and last < until < 2**53):
             raise UserError(
-                f"--until must be a step after the last of the log, {last:g}, but it is {until:g}; "
+                f"--until must be a step after the last of the log, {last:g}, but it is {until!r}; "
                 "--share checks a forecast against the log itself."
             )
         return Until(float(until), "as asked")

@@ -39,6 +39,7 @@ def rand_pos_clip(share: float = 2e-4) -> Slots:
 def rand_clip_cov(ratio: float = 2e-4, clip_low: float = 1.0, clip_high: float = 1.0) -> Slots:
     """Control of Clip-Cov: detaches as many tokens, whatever their covariance."""
     at_least(0, ratio=ratio, clip_low=clip_low, clip_high=clip_high)
+    at_most(1, ratio=ratio)
     weight = partial(entropy_mechanism.rand_clip_cov, ratio=ratio, clip_low=clip_low, clip_high=clip_high)
     return {"weights": (weight,), "default_surrogate": clip(clip_low, clip_high)}
 
@@ -46,6 +47,7 @@ def rand_clip_cov(ratio: float = 2e-4, clip_low: float = 1.0, clip_high: float =
 def rand_kl_cov(k: float = 2e-3, beta: float = 1.0) -> Slots:
     """Control of KL-Cov: holds as many tokens near the old policy, whatever their covariance."""
     at_least(0, k=k, beta=beta)
+    at_most(1, k=k)
     choose = partial(entropy_mechanism.rand_kl_cov, k=k, beta=beta)
     return {"penalties": (Penalty(entropy_mechanism.distance, choose),), "default_surrogate": surrogates.ratio}
 

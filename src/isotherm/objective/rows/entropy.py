@@ -40,6 +40,7 @@ def clip_cov(ratio: float = 2e-4, low: float = 1.0, high: float = 5.0,
              clip_low: float = 1.0, clip_high: float = 1.0) -> Slots:  # fmt: skip
     """Detaches a few random tokens whose covariance of log pi and advantage lies in a window, of those not clipped."""
     at_least(0, ratio=ratio, clip_low=clip_low, clip_high=clip_high)
+    at_most(1, ratio=ratio)
     clips = {"clip_low": clip_low, "clip_high": clip_high}
     weight = partial(entropy_mechanism.clip_cov, ratio=ratio, low=low, high=high, **clips)
     return {"weights": (weight,), "default_surrogate": clip(clip_low, clip_high)}
@@ -48,6 +49,7 @@ def clip_cov(ratio: float = 2e-4, low: float = 1.0, high: float = 5.0,
 def kl_cov(k: float = 2e-3, beta: float = 1.0, rounding: float = entropy_mechanism.NOTHING) -> Slots:
     """Holds the tokens of largest covariance near the policy that scored the batch; rounding counts as no distance."""
     at_least(0, k=k, beta=beta, rounding=rounding)
+    at_most(1, k=k)
     cost = partial(entropy_mechanism.distance, rounding=rounding)
     choose = partial(entropy_mechanism.kl_cov, k=k, beta=beta)
     return {"penalties": (Penalty(cost, choose),), "default_surrogate": surrogates.ratio}

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isotherm.errors import UserError
-from isotherm.files import json_bytes, write_whole
+from isotherm.files import json_bytes
 from isotherm.measure.prognosis.prognosis import Prognosis
+from isotherm.report import outputs
 from isotherm.report.prognosis import figures, future
 from isotherm.report.prognosis.numbers import Sections, Setting
 from isotherm.report.text import clean, escape
@@ -122,15 +123,13 @@ def plain(value: Any) -> Any:
 
 def write(found: Prognosis | Diagnosis, json: str, out: str) -> list[Path]:
     """The files that are asked for."""
-    written = []
-    for name, content in ((json, lambda: json_bytes(as_json(found))), (out, lambda: page(found))):
-        if name:
-            path = Path(name)
-            if not path.parent.is_dir():
-                raise UserError(f"{path} cannot be written: the folder {path.parent} does not exist.")
-            try:
-                write_whole(path, content())
-            except OSError as error:
-                raise UserError(f"{path} cannot be written: {error.strerror}.") from None
-            written.append(path)
-    return written
+    paths = [Path(name) for name in (json, out) if name]
+    outputs.check(paths, [found.source.file])
+    for path in paths:
+        if not path.parent.is_dir():
+            raise UserError(f"{path} cannot be written: the folder {path.parent} does not exist.")
+    if json:
+        outputs.write(Path(json), json_bytes(as_json(found)))
+    if out:
+        outputs.write(Path(out), page(found))
+    return paths
