@@ -88,7 +88,7 @@ class Unread:
 
 
 def discard(stream: TextIO) -> None:
-    """What is written from here on, and what waits to be written, goes nowhere, or Python would try again at its end."""
+    """What is written from here on or still waits goes nowhere, or Python would try again at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import torch as safetensors
 
 from isotherm.errors import UserError
@@ -37,3 +38,12 @@ def test_a_full_disk_leaves_the_folder_empty(tmp_path: Path, monkeypatch: pytest
         make(tmp_path / "model", steps=1)
     assert "checkpoint" not in str(caught.value)
     assert not list((tmp_path / "model").iterdir())
+
+
+def test_the_callers_precision_and_threads_are_theirs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    seen: list[str] = []
+    monkeypatch.setattr(pretrain, "pretrain", lambda *_: seen.append(torch.get_float32_matmul_precision()))
+    make(tmp_path / "model")
+    assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == before
+    assert seen == ["medium"]

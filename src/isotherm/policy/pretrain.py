@@ -172,6 +172,7 @@ def make(out: Path, *, seed: int = 0, steps: int = 0, dtype: str = "bfloat16") -
     """`isotherm pretrain`: one thread and a fixed precision, so that a seed gives the same weights again."""
     recipe = replace(RECIPE, seed=seed, steps=steps or RECIPE.steps)
     claim(out)
+    threads, matmul = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")
 
@@ -187,4 +188,7 @@ def make(out: Path, *, seed: int = 0, steps: int = 0, dtype: str = "bfloat16") -
         for name in (*CARRIED, WEIGHTS):
             remove(out / name)
         raise
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(matmul)
     print(f"Model: {out}")
