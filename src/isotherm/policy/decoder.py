@@ -126,9 +126,7 @@ class Decoder(nn.Module):
     def attend_inputs(self, w: Weights, x: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of a stream of tokens: turned queries, turned keys, and values, [tokens, heads or kv_heads, head_width]."""
         s, n = self.shape, len(x)
-        y = F.linear(normal(x, s.norm_eps, self.kind(x)), w.qkv).to(x.dtype)
-        if w.qkv_bias is not None:
-            y = y + w.qkv_bias.to(x.dtype)
+        y = F.linear(normal(x, s.norm_eps, self.kind(x)), w.qkv, w.qkv_bias).to(x.dtype)
         turned = s.heads + s.kv_heads
         y, v = y.view(n, turned + s.kv_heads, s.head_width).split((turned, s.kv_heads), 1)
         y = torch.view_as_complex(y.view(n, turned, s.head_width // 2, 2)) * turn

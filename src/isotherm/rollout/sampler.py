@@ -11,6 +11,7 @@ from torch import Tensor
 
 from isotherm import native
 from isotherm.policy.batch import Batch, Head, pad_prompts
+from isotherm.policy.decoder import Decoder
 from isotherm.policy.model import Policy
 from isotherm.tokens.draws import keys, uniform
 from isotherm.tokens.score import capped, log_softmax, product
@@ -60,6 +61,12 @@ def widen(x: Tensor, width: int) -> Tensor:
 
 @torch.no_grad()
 def sample_rows(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: Sampling, key: Tensor) -> Sampled:
+    """In inference mode where the model is ours: others may keep tensors made there, which training cannot use."""
+    with torch.inference_mode(isinstance(policy.module, Decoder)):
+        return draw_rows(policy, prompts, n, rule, key)
+
+
+def draw_rows(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: Sampling, key: Tensor) -> Sampled:
     rows, room, device = len(prompts) * n, rule.max_new, policy.device
     ids, lengths = pad_prompts(prompts, device)
     sampler = policy.frozen()
