@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trace = "--traceback" in arguments
     arguments = [a for a in arguments if a != "--traceback"]
     if sys.stdout is None:  # `>&-`
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115, open as long as the process lives
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack our characters, and names need not be UTF-8
         sys.stdout.reconfigure(errors="replace")
     try:
