@@ -1,6 +1,6 @@
 /* The blocks in which `pack.c` lays factors out and `product.c` multiplies them. */
 #pragma once
 
-/* A: tiles of 16 rows by 32 of the inner index, two rows of tiles at a time. B: panels of 32 columns, in which 32 of the
-   inner index come together, as 16 pairs. Both are filled up with zeros to whole blocks. */
-enum { ROWS = 16, INNER = 32, PANEL = 32 };
+/* A: strips of 32 rows, in which 32 of the inner index are a step: two tiles of 16 rows, one after the other. B: panels
+   of 32 columns, in steps of two tiles of 16 pairs by 16 columns. Both are filled up with zeros to whole steps. */
+enum { INNER = 32, STRIP = 32, PANEL = 32, STEP = 1024 };

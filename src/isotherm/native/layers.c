@@ -31,25 +31,6 @@ void normal_forward(const float *from, float *x, const void *delta, const float 
     }
 }
 
-/* g += s dy - x s^3 mean(x dy); with a scale dy is multiplied by it first, and its gradient x s dy is summed. */
-INLINE void normal_back_row(const float *x, const void *dy, const float *scale, float *scale_grad, float *g,
-                            int64_t width, float eps, enum kind kind) {
-    f16 total = {0}, along = {0};
-    for SIXTEEN(width) {
-        f16 v = load_some(x, i, left, FLOAT), d = load_some(dy, i, left, kind);
-        total += v * v;
-        if (scale) d *= load_some(scale, i, left, FLOAT);
-        along += v * d;
-    }
-    float s = 1.0f / sqrtf(sum16(total) / width + eps), back = sum16(along) * s * s * s / width;
-    for SIXTEEN(width) {
-        f16 v = load_some(x, i, left, FLOAT), d = load_some(dy, i, left, kind);
-        if (scale_grad) store_some(scale_grad, i, left, load_some(scale_grad, i, left, FLOAT) + d * v * s, FLOAT);
-        if (scale) d *= load_some(scale, i, left, FLOAT);
-        store_some(g, i, left, load_some(g, i, left, FLOAT) + (s * d - v * back), FLOAT);
-    }
-}
-
 /* `copy` gets g in `copy_kind`, for the product that follows; the gradient of the scale is summed row after row. */
 void normal_backward(const float *x, const void *dy, const float *scale, float *scale_grad, float *g, void *copy,
                      int64_t rows, int64_t width, float eps, int64_t kind, int64_t copy_kind) {
@@ -72,24 +53,15 @@ void gated_forward(const void *z, void *y, int64_t rows, int64_t mlp, int64_t ki
                gated_row(at(z, 2 * r * mlp, FLOAT), mlp, to(y, r * mlp, FLOAT), FLOAT, FLOAT));
 }
 
-INLINE void gated_back_row(const void *z, const void *dy, void *dz, void *y, int64_t mlp, enum kind kind) {
-    for SIXTEEN(mlp) {
-        f16 gate = load_some(z, i, left, kind), raised = load_some(z, mlp + i, left, kind);
-        f16 d = load_some(dy, i, left, kind), share = sigmoid16(gate), opened = gate * share;
-        store_some(y, i, left, opened * raised, kind);
-        store_some(dz, i, left, d * raised * (share + opened * (1.0f - share)), kind);
-        store_some(dz, mlp + i, left, d * opened, kind);
-    }
-}
-
 /* The gradient of [gate, up], and the forward's output once more. */
 void gated_backward(const void *z, const void *dy, void *dz, void *y, int64_t rows, int64_t mlp, int64_t kind) {
 #pragma omp parallel for schedule(static) if (rows * mlp > 65536)
     for (int64_t r = 0; r < rows; r++) {
         int64_t i = r * mlp;
         EITHER(kind, gated_back_row(at(z, 2 * i, BFLOAT), at(dy, i, BFLOAT), to(dz, 2 * i, BFLOAT), to(y, i, BFLOAT),
-                                    mlp, BFLOAT),
-               gated_back_row(at(z, 2 * i, FLOAT), at(dy, i, FLOAT), to(dz, 2 * i, FLOAT), to(y, i, FLOAT), mlp, FLOAT));
+                                    mlp, BFLOAT, BFLOAT),
+               gated_back_row(at(z, 2 * i, FLOAT), at(dy, i, FLOAT), to(dz, 2 * i, FLOAT), to(y, i, FLOAT), mlp, FLOAT,
+                              FLOAT));
     }
 }
 

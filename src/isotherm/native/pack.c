@@ -1,6 +1,6 @@
 /* Packs the factors of `product.c` from float or bfloat16, rounded to the nearest. */
-#include "blocks.h"
 #include "numbers.h"
+#include "product.h"
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
@@ -44,7 +44,7 @@ static inline void transpose(__m512i r[16]) {
 
 /* One block of 16 lines by 32 of the line: lines as rows of a tile (turned 0), or as words across (turned 1). */
 static void along(bf16 *out, const void *x, int64_t stride, int64_t lines, int64_t length, int64_t wide,
-                  int64_t turned, int64_t step) {
+                  int64_t turned) {
     bf16 block[16][32] __attribute__((aligned(64)));
 #ifdef __AVX512BF16__
     if (lines >= 16 && length >= 32) {
@@ -53,7 +53,7 @@ static void along(bf16 *out, const void *x, int64_t stride, int64_t lines, int64
             r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(sixteen(x, i * stride, wide)),
                                       sixteen(x, i * stride + 16, wide), 1);
         if (turned) transpose(r);
-        for (int i = 0; i < 16; i++) _mm512_storeu_si512(out + i * step, r[i]);
+        for (int i = 0; i < 16; i++) _mm512_storeu_si512(out + i * INNER, r[i]);
         return;
     }
 #endif
@@ -61,12 +61,12 @@ static void along(bf16 *out, const void *x, int64_t stride, int64_t lines, int64
         for (int j = 0; j < 32; j++) block[i][j] = i < lines && j < length ? item(x, i * stride + j, wide) : 0;
     for (int i = 0; i < 16; i++)
         for (int j = 0; j < 16; j++)
-            memcpy(out + i * step + 2 * j, turned ? &block[j][2 * i] : &block[i][2 * j], 4);
+            memcpy(out + i * INNER + 2 * j, turned ? &block[j][2 * i] : &block[i][2 * j], 4);
 }
 
 /* One block of 32 lines by 16 across them, pairs of lines together: pairs as rows (turned 0), or columns (1). */
 static void across(bf16 *out, const void *x, int64_t stride, int64_t lines, int64_t length, int64_t wide,
-                   int64_t turned, int64_t step) {
+                   int64_t turned) {
 #ifdef __AVX512BF16__
     if (lines >= 32 && length >= 16) {
         __m512i r[16];
@@ -76,7 +76,7 @@ static void across(bf16 *out, const void *x, int64_t stride, int64_t lines, int6
             r[i] = _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
         }
         if (turned) transpose(r);
-        for (int i = 0; i < 16; i++) _mm512_storeu_si512(out + i * step, r[i]);
+        for (int i = 0; i < 16; i++) _mm512_storeu_si512(out + i * INNER, r[i]);
         return;
     }
 #endif
@@ -84,8 +84,14 @@ static void across(bf16 *out, const void *x, int64_t stride, int64_t lines, int6
         for (int j = 0; j < 16; j++)
             for (int k = 0; k < 2; k++) {
                 int line = 2 * (turned ? j : i) + k, place = turned ? i : j;
-                out[i * step + 2 * j + k] = line < lines && place < length ? item(x, line * stride + place, wide) : 0;
+                out[i * INNER + 2 * j + k] = line < lines && place < length ? item(x, line * stride + place, wide) : 0;
             }
+}
+
+/* A step of 32 lines by 32 of x, as a strip of A whose inner index counts the lines (turned 1), or as a panel of B. */
+void pack_across(bf16 *out, const bf16 *x, int64_t turned) {
+    for (int half = 0; half < 2; half++)
+        across(out + half * (STEP / 2), x + 16 * half, INNER, 32, 16, 0, turned);
 }
 
 /* x [rows, inner] -> tiles of A; with `turned`, x [inner, rows]. */
@@ -96,11 +102,11 @@ void product_pack_a(bf16 *out, const void *x, int64_t wide, int64_t stride, int6
 #pragma omp parallel for schedule(static)
     for (int64_t j = 0; j < tiles * steps; j++) {  /* along the lines of x, whichever they are */
         int64_t m = turned ? j % tiles : j / steps, k = turned ? j / tiles : j % steps;
-        int64_t row = m * ROWS, i = k * INNER;
+        int64_t row = m * 16, i = k * INNER;
         const char *from = (const char *)x + size * (turned ? i * stride + row : row * stride + i);
-        bf16 *to = out + (m * steps + k) * ROWS * INNER;
-        if (turned) across(to, from, stride, inner - i, rows - row, wide, 1, 32);
-        else along(to, from, stride, rows - row, inner - i, wide, 0, 32);
+        bf16 *to = out + (m / 2 * steps + k) * STEP + m % 2 * (STEP / 2);
+        if (turned) across(to, from, stride, inner - i, rows - row, wide, 1);
+        else along(to, from, stride, rows - row, inner - i, wide, 0);
     }
 }
 
@@ -114,8 +120,8 @@ void product_pack_b(bf16 *out, const void *x, int64_t wide, int64_t stride, int6
         int64_t n = turned ? j / steps : j % halves, k = turned ? j % steps : j / halves;
         int64_t column = n * 16, i = k * INNER;
         const char *from = (const char *)x + size * (turned ? column * stride + i : i * stride + column);
-        bf16 *to = out + ((n / 2) * steps + k) * PANEL * INNER + (n % 2) * 32;
-        if (turned) along(to, from, stride, columns - column, inner - i, wide, 1, 2 * PANEL);
-        else across(to, from, stride, inner - i, columns - column, wide, 0, 2 * PANEL);
+        bf16 *to = out + (n / 2 * steps + k) * STEP + n % 2 * (STEP / 2);
+        if (turned) along(to, from, stride, columns - column, inner - i, wide, 1);
+        else across(to, from, stride, inner - i, columns - column, wide, 0);
     }
 }

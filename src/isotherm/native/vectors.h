@@ -67,9 +67,14 @@ INLINE void store_some(void *x, int64_t i, int64_t left, f16 value, enum kind ki
 /* As numbers of this kind would be read again. */
 INLINE f16 rounded16(f16 x, enum kind kind) {
     if (kind == FLOAT) return x;
+#ifdef __AVX512BF16__
+    __m512i wide = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x));
+    return (f16)_mm512_slli_epi32(wide, 16);
+#else
     bf16 kept[16];
     narrow16(kept, x);
     return widen16(kept);
+#endif
 }
 
 INLINE float sum16(f16 x) {
@@ -137,6 +142,22 @@ INLINE f16 sigmoid16(f16 x) {
 #endif
 }
 
+/* The same to 2^-13, for what is rounded to bfloat16 next. */
+INLINE f16 short_sigmoid16(f16 x) {
+#ifdef __AVX512F__
+    __m512 t = _mm512_mul_ps((__m512)x, _mm512_set1_ps(-1.44269504f)), n = _mm512_roundscale_ps(t, 8);
+    f16 f = (f16)_mm512_sub_ps(t, n); /* 2^f: Taylor, |f| <= 1/2 */
+    f16 p = all16(9.61812911e-3f);
+    p = p * f + 5.55041087e-2f;
+    p = p * f + 2.40226507e-1f;
+    p = p * f + 6.93147181e-1f;
+    p = p * f + 1.0f;
+    return (f16)_mm512_rcp14_ps(_mm512_add_ps(_mm512_scalef_ps((__m512)p, n), _mm512_set1_ps(1.0f)));
+#else
+    return sigmoid16(x);
+#endif
+}
+
 /* y = x s with s = 1 / sqrt(mean(x^2) + eps), times `scale` where there is one. */
 INLINE void normal_row(const float *x, const float *scale, void *y, int64_t width, float eps, enum kind out) {
     f16 total = {0};
@@ -158,5 +179,35 @@ INLINE void gated_row(const void *z, int64_t mlp, void *y, enum kind from, enum 
         f16 gate = rounded16(load_some(z, i, left, from), kind);
         f16 raised = rounded16(load_some(z, mlp + i, left, from), kind);
         store_some(y, i, left, gate * sigmoid16(gate) * raised, kind);
+    }
+}
+
+/* g += s dy - x s^3 mean(x dy); with a scale dy is multiplied by it first, and its gradient x s dy is summed. */
+INLINE void normal_back_row(const float *x, const void *dy, const float *scale, float *scale_grad, float *g,
+                            int64_t width, float eps, enum kind kind) {
+    f16 total = {0}, along = {0};
+    for SIXTEEN(width) {
+        f16 v = load_some(x, i, left, FLOAT), d = load_some(dy, i, left, kind);
+        total += v * v;
+        if (scale) d *= load_some(scale, i, left, FLOAT);
+        along += v * d;
+    }
+    float s = 1.0f / sqrtf(sum16(total) / width + eps), back = sum16(along) * s * s * s / width;
+    for SIXTEEN(width) {
+        f16 v = load_some(x, i, left, FLOAT), d = load_some(dy, i, left, kind);
+        if (scale_grad) store_some(scale_grad, i, left, load_some(scale_grad, i, left, FLOAT) + d * v * s, FLOAT);
+        if (scale) d *= load_some(scale, i, left, FLOAT);
+        store_some(g, i, left, load_some(g, i, left, FLOAT) + (s * d - v * back), FLOAT);
+    }
+}
+
+/* The gradient dz of z = [gate, up], and the forward's output y once more. */
+INLINE void gated_back_row(const void *z, const void *dy, void *dz, void *y, int64_t mlp, enum kind from, enum kind kind) {
+    for SIXTEEN(mlp) {
+        f16 gate = load_some(z, i, left, kind), raised = load_some(z, mlp + i, left, kind);
+        f16 d = load_some(dy, i, left, from), share = sigmoid16(gate), opened = gate * share;
+        store_some(y, i, left, opened * raised, kind);
+        store_some(dz, i, left, d * raised * (share + opened * (1.0f - share)), kind);
+        store_some(dz, mlp + i, left, d * opened, kind);
     }
 }

@@ -1,4 +1,4 @@
-"""`Decoder.hidden` with its gradient by hand: torch multiplies the matrices, `native/layers.c` does what lies between.
+"""`Decoder.hidden` with its gradient by hand, for the compiled functions.
 
 Chunks of a few groups go through all layers one after another, so that what a layer hands on stays in the cache.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from isotherm import native
 from isotherm.policy.batch import Batch
+from isotherm.policy.layer_products import is_bfloat, products
 from isotherm.policy.weights import Weights
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Kept(NamedTuple):
     mixed: Tensor  # what attention returned, packed
     middle: Tensor  # the residual stream after attention
     middle_y: Tensor  # that normalised
-    gate_up: Tensor
+    gate_up: Tensor | None  # where it is not made once more
 
 
 class KeptChunk(NamedTuple):
@@ -108,21 +108,16 @@ class Totals:
     def __init__(self, run: Run) -> None:
         self.embed, self.norm = torch.zeros_like(run.embed), torch.zeros_like(run.norm)
         self.layers: list[dict[str, Tensor | None]] = [dict.fromkeys(Weights._fields) for _ in run.layers]
+        self.products = run.products
 
-    def add(self, layer: int, name: str, part: Tensor) -> None:
-        before = self.layers[layer][name]
-        if before is None:
-            self.layers[layer][name] = part.float()
-        else:
-            native.call("add_part", before, part, part.numel(), is_bfloat(part))
+    def sum(self, layer: int, name: str, grad: Tensor) -> None:
+        """Of a bias."""
+        before, part = self.layers[layer][name], grad.sum(0, dtype=torch.float32)
+        self.layers[layer][name] = part if before is None else before + part
 
     def product(self, layer: int, name: str, grad: Tensor, x: Tensor) -> None:
         """Of y = x w^T + bias."""
-        self.add(layer, name, grad.T @ x)
-
-
-def is_bfloat(x: Tensor) -> int:
-    return int(x.dtype == torch.bfloat16)
+        self.layers[layer][name] = self.products.to_weight(self.layers[layer][name], grad, x)
 
 
 class Run:
@@ -133,31 +128,25 @@ class Run:
         turns = decoder.turns(positions)[:, 0]
         self.cosine, self.sine = turns.real.contiguous(), turns.imag.contiguous()
         self.kind = decoder.kind(embed)
+        self.products = products(self.kind, decoder.shape.norm_eps, decoder.shape.mlp)
 
-    def normal(self, x: Tensor, delta: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x + delta, and that normalised, in the compute precision."""
+    def normal(self, x: Tensor) -> Tensor:
+        """x normalised, in the compute precision."""
         y = torch.empty(x.shape, dtype=self.kind)
-        out = x if delta is None else torch.empty_like(x)
-        native.call("normal_forward", x, out, delta, None, y, *x.shape, self.shape.norm_eps, is_bfloat(y), is_bfloat(y))
-        return out, y
+        native.call("normal_forward", x, x, None, None, y, *x.shape, self.shape.norm_eps, 0, is_bfloat(y))
+        return y
 
     def forward(self, chunk: Chunk, keep: bool) -> tuple[Tensor, KeptChunk]:
-        x, layers = self.embed.index_select(0, chunk.ids), []
-        delta: Tensor | None = None
-        for w in self.layers:
-            x, y = self.normal(x, delta)
-            sides, mixed = self.attention(chunk, F.linear(y, w.qkv, w.qkv_bias))
-            middle, middle_y = self.normal(x, F.linear(mixed, w.out, w.out_bias))
-            gate_up = F.linear(middle_y, w.gate_up)
-            opened = torch.empty(len(x), self.shape.mlp, dtype=self.kind)
-            native.call("gated_forward", gate_up, opened, *opened.shape, is_bfloat(opened))
+        x, layers, multiply = self.embed.index_select(0, chunk.ids), [], self.products
+        y = self.normal(x)
+        for number, w in enumerate(self.layers, 1):
+            sides, mixed = self.attention(chunk, multiply.linear(y, w.qkv, w.qkv_bias))
+            middle, middle_y = multiply.add_normal(mixed, w.out, w.out_bias, x)
+            last, before = self.norm if number == len(self.layers) else None, (x, y)
+            x, y, gate_up = multiply.mlp(middle_y, w, middle, last)
             if keep:
-                layers.append(Kept(x, y, sides, mixed, middle, middle_y, gate_up))
-            x, delta = middle, F.linear(opened, w.down)
-        y, end = torch.empty_like(x), x if delta is None else torch.empty_like(x)
-        kind = 0 if delta is None else is_bfloat(delta)
-        native.call("normal_forward", x, end, delta, self.norm, y, *x.shape, self.shape.norm_eps, kind, 0)
-        return y.index_select(0, chunk.states), KeptChunk(chunk, layers, end)
+                layers.append(Kept(*before, sides, mixed, middle, middle_y, gate_up))
+        return y.index_select(0, chunk.states), KeptChunk(chunk, layers, x)
 
     def rectangles(self, chunk: Chunk, kind: torch.dtype) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Empty q, k, v of the prompts and of the responses."""
@@ -209,11 +198,6 @@ class Run:
         native.call("gather", chunk.table, *tables, self.cosine, self.sine, out, half)
         return out
 
-    def normal_back(self, x: Tensor, dy: Tensor, g: Tensor, copy: Tensor) -> None:
-        """Adds to g what comes through the norm; `copy` gets g in the compute precision."""
-        sizes = *x.shape, self.shape.norm_eps, is_bfloat(dy), is_bfloat(copy)
-        native.call("normal_backward", x, dy, None, None, g, copy, *sizes)
-
     def backward(self, kept: KeptChunk, grad: Tensor, total: Totals) -> None:
         chunk, x, width = kept.chunk, kept.x, self.shape.width
         dy, g, copy = torch.zeros_like(x), torch.zeros_like(x), torch.empty(x.shape, dtype=self.kind)
@@ -226,23 +210,20 @@ class Run:
         native.call("add_rows", total.embed, chunk.ids, g, chunk.real, width)
 
     def mlp_back(self, number: int, kept: Kept, g: Tensor, copy: Tensor, total: Totals) -> None:
-        w, dz = self.layers[number], torch.empty_like(kept.gate_up)
-        dy = copy @ w.down
-        opened = torch.empty_like(dy)
-        native.call("gated_backward", kept.gate_up, dy, dz, opened, *dy.shape, is_bfloat(dy))
-        total.product(number, "down", copy, opened)
-        total.product(number, "gate_up", dz, kept.middle_y)
-        self.normal_back(kept.middle, dz @ w.gate_up, g, copy)
+        k, sums, names = kept, total.layers[number], ("gate_up", "down")
+        before = tuple(sums[name] for name in names)
+        after = self.products.mlp_back(k.middle_y, self.layers[number], k.middle, k.gate_up, g, copy, before)
+        sums.update(zip(names, after, strict=True))
 
     def mixing_back(self, number: int, kept: Kept, chunk: Chunk, g: Tensor, copy: Tensor, total: Totals) -> None:
-        w = self.layers[number]
+        w, multiply = self.layers[number], self.products
         total.product(number, "out", copy, kept.mixed)
-        dqkv = self.attention_back(chunk, kept.sides, copy @ w.out)
+        dqkv = self.attention_back(chunk, kept.sides, multiply.linear_back(copy, w.out))
         total.product(number, "qkv", dqkv, kept.y)
         for name, bias, part in (("out_bias", w.out_bias, copy), ("qkv_bias", w.qkv_bias, dqkv)):
             if bias is not None:
-                total.add(number, name, part.sum(0, dtype=torch.float32))
-        self.normal_back(kept.x, dqkv @ w.qkv, g, copy)
+                total.sum(number, name, part)
+        multiply.normal_back(dqkv, w.qkv, kept.x, g, copy)
 
 
 def addresses(*tensors: Tensor) -> list[int]:
