@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -131,3 +133,24 @@ def test_a_run_keeps_its_choice_and_says_when_it_cannot(tmp_path: Path, monkeypa
     isotherm.train(dataclasses.replace(config, out=str(tmp_path / "other")), quiet=True)
     environment = json.loads((tmp_path / "other" / "environment.json").read_text())
     assert environment["precision"]["kernels"] == "plain"
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="this system has no large pages")
+def test_large_tensors_lie_in_large_pages() -> None:
+    """In a process of its own: the C library's settings cannot be taken back."""
+    program = """
+import re, torch
+from isotherm import native
+
+assert native.keep_memory() and native.keep_memory()
+x = torch.ones(1 << 24)
+place = f"{x.data_ptr() + (1 << 24):x}"
+for part in re.split(r"\\n(?=[0-9a-f]+-[0-9a-f]+ )", open("/proc/self/smaps").read()):
+    start, end = part.split()[0].split("-")
+    if int(start, 16) <= int(place, 16) < int(end, 16):
+        assert " hg" in part.split("VmFlags:")[1], part
+        print("found")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(isotherm.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert done.stdout == "found\n", done.stderr

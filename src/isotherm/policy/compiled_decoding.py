@@ -9,6 +9,7 @@ from torch import Tensor
 
 from isotherm import native
 from isotherm.errors import UserError
+from isotherm.policy import compiled_weights
 from isotherm.policy.batch import Batch
 from isotherm.policy.compiled_hidden import Run, chunk_of
 from isotherm.policy.weights import Weights
@@ -22,8 +23,7 @@ USED, SLOT, GROUP = 9, 4, 5  # places in `sizes` and in `tensors`, which are in 
 
 def can(decoder: Decoder) -> bool:
     """Whether the compiled step computes this decoder."""
-    wanted = decoder.compute in (torch.float32, torch.bfloat16) and decoder.shape.head_width % 4 == 0
-    return wanted and decoder.embed.dtype == torch.float32 and native.fits(decoder.embed)
+    return decoder.shape.head_width % 4 == 0 and compiled_weights.can(decoder)
 
 
 def start(decoder: Decoder, batch: Batch, room: int) -> tuple[CompiledCache, Tensor]:

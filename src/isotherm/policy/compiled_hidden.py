@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from isotherm import native
+from isotherm.policy import compiled_weights
 from isotherm.policy.batch import Batch
-from isotherm.policy.layer_products import is_bfloat, products
+from isotherm.policy.compiled_weights import Parameters, gradients, is_bfloat, parameters
+from isotherm.policy.layer_products import products
 from isotherm.policy.weights import Weights
 
 if TYPE_CHECKING:
@@ -23,23 +25,22 @@ HEAD = 512  # the largest head width of the compiled functions
 
 def can(decoder: Decoder) -> bool:
     """Whether the compiled functions compute this decoder."""
-    wanted = decoder.compute in (torch.float32, torch.bfloat16) and decoder.shape.head_width <= HEAD
-    return wanted and decoder.embed.dtype == torch.float32 and native.fits(decoder.embed)
+    return decoder.shape.head_width <= HEAD and compiled_weights.can(decoder)
 
 
 def hidden(decoder: Decoder, batch: Batch) -> Tensor:
-    weights = [x for layer in decoder.layers for x in decoder.prepare(layer)]
+    layers = [x for layer in decoder.layers for x in parameters(layer)]
     options = decoder, batch, torch.is_grad_enabled()
-    return Hidden.apply(options, decoder.embed, decoder.norm, *weights)  # pyright: ignore[reportReturnType]
+    return Hidden.apply(options, decoder.embed, decoder.norm, *layers)  # pyright: ignore[reportReturnType]
 
 
 class Hidden(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, options, embed, norm, *weights):  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(ctx, options, embed, norm, *layers):  # pyright: ignore[reportIncompatibleMethodOverride]
         decoder, batch, keep = options
-        count = len(Weights._fields)
-        layers = [decoder.cast_all(Weights(*weights[i : i + count])) for i in range(0, len(weights), count)]
-        ctx.run = Run(decoder, layers, embed.detach(), norm.detach(), len(batch.prompts[0]) + batch.responses.shape[1])
+        positions = len(batch.prompts[0]) + batch.responses.shape[1]
+        ctx.save_for_backward(*layers)
+        ctx.run = Run(decoder, decoder.weights(), embed.detach(), norm.detach(), positions)
         found = [ctx.run.forward(chunk_of(decoder, part), keep) for part in batch.chunks()]
         ctx.kept = [kept for _, kept in found]
         return torch.cat([states for states, _ in found])
@@ -49,7 +50,10 @@ class Hidden(torch.autograd.Function):
         total = Totals(ctx.run)
         for kept, grad in zip(ctx.kept, grads[0].split([len(k.chunk.states) for k in ctx.kept]), strict=True):
             ctx.run.backward(kept, grad.contiguous(), total)
-        return None, total.embed, total.norm, *(x for layer in total.layers for x in layer.values())
+        saved, size = ctx.saved_tensors, len(Parameters._fields)
+        layers = [Parameters(*saved[i : i + size]) for i in range(0, len(saved), size)]
+        back = [gradients(ctx.run.shape, *pair) for pair in zip(layers, total.layers, strict=True)]
+        return None, total.embed, total.norm, *(x for layer in back for x in layer)
 
 
 class Chunk(NamedTuple):
@@ -103,7 +107,7 @@ class KeptChunk(NamedTuple):
 
 
 class Totals:
-    """Gradients, in float32, summed over the chunks."""
+    """Gradients, summed over the chunks: in float32, but those of a single chunk stay as they came."""
 
     def __init__(self, run: Run) -> None:
         self.embed, self.norm = torch.zeros_like(run.embed), torch.zeros_like(run.norm)
@@ -112,7 +116,8 @@ class Totals:
 
     def sum(self, layer: int, name: str, grad: Tensor) -> None:
         """Of a bias."""
-        before, part = self.layers[layer][name], grad.sum(0, dtype=torch.float32)
+        part, before = torch.empty(grad.shape[1]), self.layers[layer][name]
+        native.call("sum_rows", grad, part, *grad.shape, is_bfloat(grad))
         self.layers[layer][name] = part if before is None else before + part
 
     def product(self, layer: int, name: str, grad: Tensor, x: Tensor) -> None:

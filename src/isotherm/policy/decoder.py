@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isotherm.policy import compiled_decoding, compiled_hidden
+from isotherm.policy import compiled_decoding, compiled_hidden, compiled_weights
 from isotherm.policy.attention import Cache, attention, by_head, spread
 from isotherm.policy.batch import Batch, Head
 from isotherm.policy.compiled_decoding import CompiledCache
@@ -86,7 +86,11 @@ class Decoder(nn.Module):
         return Head(self.embed if self.lm_head is None else self.lm_head)
 
     def weights(self) -> list[Weights]:
-        return self.ready or [self.cast_all(self.prepare(layer)) for layer in self.layers]
+        if self.ready:
+            return self.ready
+        if not torch.is_grad_enabled() and compiled_weights.can(self):
+            return [compiled_weights.prepared(self.shape, self.kind(self.embed), layer) for layer in self.layers]
+        return [self.cast_all(self.prepare(layer)) for layer in self.layers]
 
     def prepare(self, layer: Layer) -> Weights:
         bias = None if layer.qkv_bias is None else self.turnable(layer.qkv_bias)

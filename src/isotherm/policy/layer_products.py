@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from isotherm import native
+from isotherm.policy.compiled_weights import is_bfloat
 from isotherm.policy.weights import Weights
 from isotherm.tokens.products import BLOCK, multiply, pack, short_products
 
@@ -20,10 +21,6 @@ Grad = Tensor | None
 def products(kind: torch.dtype, eps: float, mlp: int) -> Apart | Together:
     together = kind == torch.bfloat16 and short_products() == 2 and mlp % BLOCK == 0
     return Together(eps) if together else Apart(kind, eps)
-
-
-def is_bfloat(x: Tensor) -> int:
-    return int(x.dtype == torch.bfloat16)
 
 
 class Apart:
@@ -56,7 +53,8 @@ class Apart:
         """total + grad^T x, of y = x w^T."""
         part = grad.T @ x
         if total is None:
-            return part.float()
+            return part
+        total = total.float()
         native.call("add_part", total, part, part.numel(), is_bfloat(part))
         return total
 
