@@ -160,6 +160,7 @@ def test_gradients_in_float32_against_float64(monkeypatch, options, tile, comput
     """Factors that bfloat16 holds, so that its products differ by the rounding of dz alone."""
     monkeypatch.setattr(tiles, "ROWS", tile[0])
     monkeypatch.setattr(tiles, "WORDS", tile[1])
+    monkeypatch.setattr(tiles, "WIDER", tile[1])
     hidden, weight, target = inputs(40, 37, scale=2.0, dtype=torch.bfloat16)
     options = dict(options)
     sources = [hidden.float(), weight.float(), *([options.pop("bias")] if "bias" in options else [])]
@@ -238,6 +239,7 @@ def test_chunks_meet_without_a_seam(monkeypatch, rows):
     monkeypatch.setattr(module, "CHUNK", rows * 50)
     monkeypatch.setattr(tiles, "ROWS", rows)
     monkeypatch.setattr(tiles, "WORDS", 7 * rows)
+    monkeypatch.setattr(tiles, "WIDER", 7 * rows)
     parts = score(*inputs())
     for name in FIELDS:
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-6, atol=1e-6)
@@ -280,6 +282,7 @@ def test_no_tensor_of_all_tokens_by_the_vocabulary(monkeypatch, functionals):
     n, vocabulary, rows = 96, 32_000, 12
     monkeypatch.setattr(module, "CHUNK", rows * vocabulary)
     monkeypatch.setattr(tiles, "WORDS", 2_000)
+    monkeypatch.setattr(tiles, "WIDER", 2_000)
     hidden, weight, target = inputs(n, 8, vocabulary)
     with Largest() as forward:
         found = score(hidden.requires_grad_(), weight.requires_grad_(), target, functionals=functionals)

@@ -162,4 +162,4 @@ def whole(rows: int) -> int:
 
 def run(name: str, *arguments: Tensor | float | None) -> None:
     if native.call(name, *arguments):
-        raise MemoryError(name)
+        raise MemoryError(f"There is no memory for {name}.")

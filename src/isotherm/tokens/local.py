@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from isotherm.tokens import tiles
-from isotherm.tokens.products import short_products
+from isotherm.tokens.products import BLOCK, short_products
 from isotherm.tokens.score import Functional, Options, Scores, capped_log_softmax, product, slopes_of, statistics
 
 Local = Callable[[slice, Scores], Tensor]  # (rows, their scores) -> loss, a sum over these rows
@@ -87,9 +87,9 @@ def chunked(
     fits = not functionals and tiles.fits(hidden, head.weight, head.bias)
     chunk = compiled if fits else partial(plain, functionals=functionals)
     count = max(1, math.ceil(work.rows / max(ROWS, CHUNK // work.vocabulary)))
-    parts = [
-        chunk(work, sums, hidden, rows, local) for rows in tiles.cuts(work.rows, max(1, math.ceil(work.rows / count)))
-    ]
+    rows = max(1, math.ceil(work.rows / count))
+    rows = math.ceil(rows / BLOCK) * BLOCK if head.short else rows
+    parts = [chunk(work, sums, hidden, cut, local) for cut in tiles.cuts(work.rows, rows)]
     if not parts:
         return torch.zeros(()), tuple(torch.zeros(4 + len(functionals), 0)), sums.found()
     columns = tuple(torch.cat(column) for column in zip(*(c for _, c in parts), strict=True))

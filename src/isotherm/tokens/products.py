@@ -50,6 +50,7 @@ class Short:
         self.hidden, self.weight = hidden.detach(), weight.detach()
         self.packed: dict[str, tuple[slice, Tensor]] = {}
         self.room = torch.empty(0, dtype=torch.bfloat16)  # of dz
+        self.steps = -(-hidden.shape[1] // BLOCK)
 
     def once(self, name: str, cut: slice, x: Tensor, rows: int, inner: int, turned: bool) -> Tensor:
         """A packed factor, kept until another cut of it is asked for; `name` begins with its side, a or b."""
@@ -60,25 +61,51 @@ class Short:
         return cached[1]
 
     def logits(self, out: Tensor, rows: slice, words: slice) -> None:
-        h, w = self.hidden[rows], self.weight[words]
-        a = self.once("a hidden", rows, h, len(h), h.shape[1], False)
-        b = self.once("b words", words, w, len(w), w.shape[1], True)
-        multiply(out, a, b, h.shape[1], add=False)
+        inner = self.hidden.shape[1]
+        multiply(out, self.left(rows), self.right(words), inner, add=False)
+
+    def left(self, rows: slice) -> Tensor:
+        """h of some rows: part of all that was packed, where they begin at a whole block."""
+        h = self.hidden
+        if rows.start % BLOCK:
+            return self.once("a some", rows, h[rows], rows.stop - rows.start, h.shape[1], False)
+        packed = self.once("a hidden", slice(0, len(h)), h, len(h), h.shape[1], False)
+        return packed[rows.start * self.steps * BLOCK :]
+
+    def fresh(self, words: slice, rows: slice) -> Tensor:
+        """Room for dz^T as a packed first factor."""
+        size = -(-(words.stop - words.start) // BLOCK) * -(-(rows.stop - rows.start) // BLOCK) * BLOCK * BLOCK
+        if len(self.room) < size:
+            self.room = torch.empty(size, dtype=torch.bfloat16)
+        return self.room
+
+    def right(self, words: slice) -> Tensor:
+        """W^T of some words."""
+        w = self.weight[words]
+        return self.once("b words", words, w, len(w), w.shape[1], True)
+
+    def back(self, words: slice) -> Tensor:
+        """W of some words."""
+        w = self.weight[words]
+        return self.once("b weight", words, w, w.shape[1], len(w), False)
 
     def slopes(self, tile: Tensor) -> Tensor:
         return tile.view(torch.bfloat16)[:, : tile.shape[1]]
 
     def to_hidden(self, grad: Tensor, dz: Tensor, rows: slice, words: slice) -> None:
-        w, n = self.weight[words], dz.shape[1]
+        n = dz.shape[1]
         self.room = pack("a", dz, len(dz), n, False, self.room)
-        b = self.once("b weight", words, w, w.shape[1], n, False)
-        multiply(grad[rows], self.room, b, n, add=True)
+        multiply(grad[rows], self.room, self.back(words), n, add=True)
 
     def to_weight(self, grad: Tensor, dz: Tensor, rows: slice) -> None:
-        h = self.hidden[rows]
         self.room = pack("a", dz, dz.shape[1], len(dz), True, self.room)
-        b = self.once("b hidden", rows, h, h.shape[1], len(h), False)
-        multiply(grad, self.room, b, len(h), add=rows.start > 0)
+        self.turned_to_weight(grad, self.room, rows)
+
+    def turned_to_weight(self, grad: Tensor, dz: Tensor, rows: slice) -> None:
+        """The same, of dz^T as a packed first factor."""
+        h = self.hidden[rows]
+        b = self.once(f"b hidden {rows.start}", rows, h, h.shape[1], len(h), False)
+        multiply(grad, dz, b, len(h), add=rows.start > 0)
 
 
 def pack(side: str, x: Tensor, rows: int, inner: int, turned: bool, room: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from isotherm import native
 from isotherm.tokens.products import Exact, Short, short_products
 
 ROWS, WORDS = 2048, 640  # of a tile: 5 MB
+WIDER = 1280  # words where a tile never leaves the cache, and so is as high as that allows
 PAD = 16  # numbers after each row, without which the rows of a tile would fall on the same places of a cache
 
 
@@ -67,6 +68,8 @@ class Work:
         self.head, self.target = head, target
         self.factors = (Short if head.short else Exact)(hidden, head.weight)
         self.rows, self.vocabulary = len(hidden), len(head.weight)
+        self.whole = head.short and short_products() == 2 and head.bias is None and head.cap is None
+        self.words = WIDER if self.whole else WORDS
         self.room = torch.empty(0)
         self.rest = torch.zeros(self.rows)  # of dz at the target: what rounding to bfloat16 took
 
@@ -96,12 +99,38 @@ class Work:
         slope = 1.0 / self.head.temperature
         native.call("score_gather", state, tile, *tile.shape, tile.stride(0), self.target[rows], words.start, slope)
 
+    def gather_product(self, state: Tensor, rows: slice, words: slice) -> None:
+        """`gather` of a tile that never leaves the cache."""
+        f, slope = self.factors, 1.0 / self.head.temperature
+        assert isinstance(f, Short)
+        sizes = f.steps, size(rows), size(words)
+        called("score_gather_product", state, f.left(rows), f.right(words), *sizes, self.target[rows], words.start, slope)
+
+    def turn_product(
+        self, hidden: Tensor | None, coefficients: Tensor, rows: slice, words: slice, wanted: bool
+    ) -> Tensor | None:
+        """dh += dz W; dz^T as a packed factor where it is wanted. dz itself never leaves the cache."""
+        f, numbers = self.factors, (self.target[rows], self.rest[rows], words.start, 1.0 / self.head.temperature)
+        assert isinstance(f, Short)
+        turned = f.fresh(words, rows) if wanted else None
+        sizes = f.steps, size(rows), size(words), f.hidden.shape[1]
+        back = None if hidden is None else f.back(words)
+        into = None if hidden is None else hidden[rows]
+        factors = into, turned, f.left(rows), f.right(words), back
+        called("score_gradient_product", *factors, *sizes, coefficients, *numbers)
+        return turned
+
     def turn(self, tile: Tensor, coefficients: Tensor, rows: slice, words: slice) -> Tensor:
         """z <- dz, in bfloat16 where the products are."""
         h, place = self.head, (*tile.shape, tile.stride(0))
         numbers = self.target[rows], self.rest[rows], words.start, 1.0 / h.temperature, float(h.cap or 0)
         native.call("score_gradient", tile, int(h.short), *place, coefficients, *numbers)
         return self.factors.slopes(tile)
+
+
+def called(name: str, *arguments: Tensor | float | None) -> None:
+    if native.call(name, *arguments):
+        raise MemoryError(f"There is no memory for {name}.")
 
 
 def fresh(rows: int) -> Tensor:
@@ -146,6 +175,14 @@ class Sums:
         if work.head.short:
             self.add_rest(work, rows, words, part)
 
+    def add_product(self, work: Work, numbers: Tensor, rows: slice, words: slice, part: Tensor | None) -> None:
+        """`Work.turn` and `add` of a tile that never leaves the cache."""
+        turned = work.turn_product(self.hidden, numbers, rows, words, part is not None)
+        if turned is not None and part is not None:
+            assert isinstance(work.factors, Short)
+            work.factors.turned_to_weight(part, turned, rows)
+        self.add_rest(work, rows, words, part)
+
     def add_rest(self, work: Work, rows: slice, words: slice, part: Tensor | None) -> None:
         """rest W[target] and rest h, of the targets among these words."""
         target = work.target[rows]
@@ -167,9 +204,12 @@ class Sums:
 def seen(hidden: Tensor, target: Tensor, head: Head) -> Known:
     """The statistics, from one product."""
     work, state = Work(hidden, target, head), fresh(len(hidden))
-    for words in cuts(work.vocabulary, WORDS):
+    for words in cuts(work.vocabulary, work.words):
         for rows in cuts(work.rows, ROWS):
-            work.gather(state[rows], work.tile(rows, words), rows, words)
+            if work.whole:
+                work.gather_product(state[rows], rows, words)
+            else:
+                work.gather(state[rows], work.tile(rows, words), rows, words)
     return known(state)
 
 
@@ -203,11 +243,13 @@ def turned_back(
 ) -> tuple[Tensor | None, ...]:
     """dh, dW and db. Words outside, rows inside: a word's dW is whole before the next word, dh after the last."""
     work, sums = Work(hidden, target, head), Sums(hidden, head, wanted, head.weight.dtype)
-    for words in cuts(work.vocabulary, WORDS):
+    for words in cuts(work.vocabulary, work.words):
         part = None if sums.weight is None else sums.weight[words].float()  # itself where it is float32
         for rows in cuts(work.rows, ROWS):
-            dz = work.turn(work.tile(rows, words), numbers[rows], rows, words)
-            sums.add(work, dz, rows, words, part)
+            if work.whole:
+                sums.add_product(work, numbers[rows], rows, words, part)
+            else:
+                sums.add(work, work.turn(work.tile(rows, words), numbers[rows], rows, words), rows, words, part)
         if sums.weight is not None and part is not None and sums.weight.dtype != part.dtype:
             sums.weight[words] = part
     return sums.found()
