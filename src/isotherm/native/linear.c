@@ -136,7 +136,7 @@ int64_t linear_normal_back(const void *x, const void *w, const float *from, floa
 }
 
 /* [gate, up] of some columns of an MLP: c [rows, 2 WIDE], up behind the gate. */
-static void raise(const bf16 *a, const bf16 *w, int64_t steps, int64_t first, int64_t wide, int64_t mlp, int64_t rows,
+static void lift(const bf16 *a, const bf16 *w, int64_t steps, int64_t first, int64_t wide, int64_t mlp, int64_t rows,
                   float *c) {
     for (int side = 0; side < 2; side++)
         product_block(TILE, c + side * WIDE, 2 * WIDE + EDGE, a, steps, w + (side * mlp + first) / PANEL * steps * STEP,
@@ -144,7 +144,7 @@ static void raise(const bf16 *a, const bf16 *w, int64_t steps, int64_t first, in
 }
 
 /* silu(gate) up, as strips of A of `wide` columns. */
-static void open(const float *c, bf16 *out, int64_t wide, int64_t rows) {
+static void unfold(const float *c, bf16 *out, int64_t wide, int64_t rows) {
     for (int64_t r = 0; r < rows; r++, c += 2 * WIDE + EDGE)
         for (int64_t i = 0; i < wide; i += 16) {
             f16 gate = rounded16(load16(c, i, FLOAT), BFLOAT), up = rounded16(load16(c, WIDE + i, FLOAT), BFLOAT);
@@ -169,8 +169,8 @@ int64_t mlp_forward(const void *x, const void *w_up, const void *w_down, const f
             lay(room.a, (const bf16 *)x + m * width, here, width);
             for (int64_t n = 0; n < mlp; n += WIDE) {
                 int64_t some = least(mlp - n, WIDE);
-                raise(room.a, w_up, steps, n, some, mlp, full, room.c);
-                open(room.c, room.z, some, full);
+                lift(room.a, w_up, steps, n, some, mlp, full, room.c);
+                unfold(room.c, room.z, some, full);
                 product_block(TILE, room.sum, stride, room.z, some / INNER, (const bf16 *)w_down + n / INNER * STEP,
                               mlp / INNER, full, whole(width), some / INNER, n > 0);
             }
@@ -182,7 +182,7 @@ int64_t mlp_forward(const void *x, const void *w_up, const void *w_down, const f
 }
 
 /* From c = [gate, up] and d, the gradient of silu(gate) up: dz = [dgate, dup] and silu(gate) up, each as a step of A. */
-static void shut(const float *c, const float *d, bf16 *dgate, bf16 *dup, bf16 *opened) {
+static void fold(const float *c, const float *d, bf16 *dgate, bf16 *dup, bf16 *opened) {
     for (int r = 0; r < STRIP; r++, c += 2 * WIDE + EDGE, d += WIDE + EDGE)
         for (int i = 0; i < INNER; i += 16) {
             f16 gate = rounded16(load16(c, i, FLOAT), BFLOAT), up = rounded16(load16(c, WIDE + i, FLOAT), BFLOAT);
@@ -198,15 +198,15 @@ struct factors {
     int64_t steps;
 };
 
-/* Some columns of a block: what `shut` finds goes into the factors, and dz into room.z, gate before up. */
-static void shut_all(struct room *room, struct factors f, int64_t step, int64_t first, int64_t wide, int64_t mlp,
+/* Some columns of a block: what `fold` finds goes into the factors, and dz into room.z, gate before up. */
+static void fold_all(struct room *room, struct factors f, int64_t step, int64_t first, int64_t wide, int64_t mlp,
                      int64_t rows) {
     bf16 opened[STEP] __attribute__((aligned(64)));
     for (int64_t m = 0; m < rows; m += STRIP)
         for (int64_t i = 0; i < wide; i += INNER) {
             bf16 *dgate = room->z + (m / STRIP * (wide / INNER) + i / INNER) * STEP, *dup = dgate + rows * wide;
             int64_t panel = (first + i) / PANEL, now = step + m / STRIP;
-            shut(room->c + m * (2 * WIDE + EDGE) + i, room->d + m * (WIDE + EDGE) + i, dgate, dup, opened);
+            fold(room->c + m * (2 * WIDE + EDGE) + i, room->d + m * (WIDE + EDGE) + i, dgate, dup, opened);
             pack_across(f.dz + (panel * f.steps + now) * STEP, dgate, 1);
             pack_across(f.dz + ((mlp / PANEL + panel) * f.steps + now) * STEP, dup, 1);
             pack_across(f.opened + (panel * f.steps + now) * STEP, opened, 0);
@@ -233,10 +233,10 @@ int64_t mlp_backward(const void *x, void *copy, const void *w_up, const void *w_
             lay(room.other, (const bf16 *)copy + m * width, here, width);
             for (int64_t n = 0; n < mlp; n += WIDE) {
                 int64_t some = least(mlp - n, WIDE), parts = some / INNER;
-                raise(room.a, w_up, steps, n, some, mlp, full, room.c);
+                lift(room.a, w_up, steps, n, some, mlp, full, room.c);
                 product_block(TILE, room.d, WIDE + EDGE, room.other, steps, (const bf16 *)w_out + n / PANEL * steps * STEP,
                               steps, full, some, steps, 0);
-                shut_all(&room, f, m / INNER, n, some, mlp, full);
+                fold_all(&room, f, m / INNER, n, some, mlp, full);
                 for (int side = 0; side < 2; side++)
                     product_block(TILE, room.sum, stride, room.z + side * full * some, parts,
                                   (const bf16 *)w_in + (side * mlp + n) / INNER * STEP, 2 * mlp / INNER, full, whole(width),

@@ -104,7 +104,9 @@ class Work:
         f, slope = self.factors, 1.0 / self.head.temperature
         assert isinstance(f, Short)
         sizes = f.steps, size(rows), size(words)
-        called("score_gather_product", state, f.left(rows), f.right(words), *sizes, self.target[rows], words.start, slope)
+        called(
+            "score_gather_product", state, f.left(rows), f.right(words), *sizes, self.target[rows], words.start, slope
+        )
 
     def turn_product(
         self, hidden: Tensor | None, coefficients: Tensor, rows: slice, words: slice, wanted: bool
