@@ -67,7 +67,7 @@ def mlp(x: torch.Tensor, stream: torch.Tensor, gate_up: torch.Tensor, down: torc
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_mlp(scaled):
+def test_mlp(case, scaled):
     out, y, _ = Together(EPS).mlp(case.x, case.w, case.stream, case.scale if scaled else None)
     wanted = mlp(case.x.double(), case.stream.double(), case.w.gate_up.double(), case.w.down.double())
     close(out, wanted, 8e-3)

@@ -215,10 +215,10 @@ class Run:
         native.call("add_rows", total.embed, chunk.ids, g, chunk.real, width)
 
     def mlp_back(self, number: int, kept: Kept, g: Tensor, copy: Tensor, total: Totals) -> None:
-        k, sums, names = kept, total.layers[number], ("gate_up", "down")
-        before = tuple(sums[name] for name in names)
+        k, sums = kept, total.layers[number]
+        before = sums["gate_up"], sums["down"]
         after = self.products.mlp_back(k.middle_y, self.layers[number], k.middle, k.gate_up, g, copy, before)
-        sums.update(zip(names, after, strict=True))
+        sums["gate_up"], sums["down"] = after
 
     def mixing_back(self, number: int, kept: Kept, chunk: Chunk, g: Tensor, copy: Tensor, total: Totals) -> None:
         w, multiply = self.layers[number], self.products

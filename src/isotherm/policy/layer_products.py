@@ -1,7 +1,7 @@
 """The products of a compiled layer, each with what follows it on the same rows, forward and backward.
 
-`Apart`: torch multiplies, and `native/layers.c` does the rest. `Together`: `native/linear.c` does both on strips of rows
-that the cache holds; for bfloat16 on processors that multiply it in tiles.
+`Apart`: torch multiplies, and `native/layers.c` does the rest. `Together`: `native/linear.c` does both on blocks of
+rows that the cache holds; for bfloat16 on processors that multiply it in tiles.
 """
 
 from __future__ import annotations
@@ -66,9 +66,10 @@ class Apart:
         return *self.add_normal(opened, w.down, None, stream, scale), z
 
     def mlp_back(
-        self, x: Tensor, w: Weights, stream: Tensor, z: Tensor, g: Tensor, copy: Tensor, totals: tuple[Grad, Grad]
+        self, x: Tensor, w: Weights, stream: Tensor, z: Grad, g: Tensor, copy: Tensor, totals: tuple[Grad, Grad]
     ) -> tuple[Tensor, Tensor]:
         """`normal_back` of it, from `copy` of before, and the totals of the gradients of w.gate_up and w.down."""
+        assert z is not None
         dy, dz = copy @ w.down, torch.empty_like(z)
         opened = torch.empty_like(dy)
         native.call("gated_backward", z, dy, dz, opened, *dy.shape, is_bfloat(dy))
