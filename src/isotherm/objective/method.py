@@ -127,7 +127,7 @@ class Method:
         return dataclasses.replace(self, penalties=kept)
 
     def with_knob(self, knob: str, value: float) -> Method:
-        """The method with one hyper-parameter replaced."""
+        """The method with one hyper-parameter replaced, also where parts take it from one another."""
         swap = functools.partial(set_knob, knob=knob, value=value)
         penalties = tuple(Penalty(swap(p.cost), swap(p.coefficient), p.normalizer) for p in self.penalties)
         return dataclasses.replace(
@@ -147,11 +147,24 @@ def knob_value(method: Method, knob: str) -> float | None:
     return float(found[0]) if found else None
 
 
+class Taken(float):
+    """A number that a part takes from another part's hyper-parameter, `knob`, and that moves with it."""
+
+    knob: str
+
+    def __new__(cls, value: float, knob: str = "") -> Taken:
+        self = super().__new__(cls, value)
+        self.knob = knob
+        return self
+
+
 def set_knob(part: Part, *, knob: str, value: float) -> Part:
     name, parameter = knob.split(".")
-    if bare(part).__name__ != name:
-        return part
-    return functools.partial(part, **{parameter: value})
+    if bare(part).__name__ == name:
+        return functools.partial(part, **{parameter: value})
+    own = getattr(part, "keywords", {})
+    taken = {key: Taken(value, knob) for key, x in own.items() if isinstance(x, Taken) and x.knob == knob}
+    return functools.partial(part, **taken) if taken else part
 
 
 class Decision(NamedTuple):
