@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from isotherm.errors import UserError
+from isotherm.errors import OwnError, UserError, said
 
 
 def settings_help() -> str:
@@ -95,7 +95,7 @@ def told(recipe: str) -> Iterator[None]:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"The recipe {recipe} fails: {type(error).__name__}: {error}.") from error
+        raise OwnError(f"The recipe {recipe} fails: {said(error)}.") from error
 
 
 def functions_of(path: Path) -> dict[str, Callable[[], Any]]:

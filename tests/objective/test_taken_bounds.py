@@ -45,15 +45,19 @@ def weights(chosen: Method) -> list[float]:
 MASK = "entropy_mask(share=0.5)"
 
 
+def mask(bound: str) -> str:
+    return MASK.replace(")", f", {bound})")
+
+
 @pytest.mark.parametrize(
     ("term", "narrow", "wide"),
     [
         ("steer(floor=0.7)", [1.0, 0.7], [0.7, 0.7]),  # the change of the one, then of both, is the largest
         ("opefo", [1.0, 0.0], [1.0, 1.0]),  # nothing lowers H beside what raises it, then they balance
         (MASK, [1.0, 1.0], [0.0, 1.0]),  # only the first lowers H, once it is free
-        ("entropy_mask(share=0.5, high=0.4)", [1.0, 1.0], [1.0, 1.0]),  # a bound of its own stays
-        ("entropy_mask(share=0.5, high=0.2)", [1.0, 1.0], [1.0, 1.0]),  # also where it is that of the clip at the start
-        ("entropy_mask(share=0.5, low=0.1)", [1.0, 1.0], [0.0, 1.0]),  # the other bound is still taken
+        (mask("high=0.4"), [1.0, 1.0], [1.0, 1.0]),  # a bound of its own stays
+        (mask("high=0.2"), [1.0, 1.0], [1.0, 1.0]),  # also where it is that of the clip at the start
+        (mask("low=0.1"), [1.0, 1.0], [0.0, 1.0]),  # the other bound is still taken
         ("clip_cov(ratio=0.5, low=0.1)", [1.0, 1.0], [1.0, 1.0]),  # no covariance: the log-probs are one
     ],
 )
@@ -97,7 +101,7 @@ def test_a_clip_that_a_row_brings_moves_its_own_weights_too():
 
     add_method("mover", mover)
     try:
-        chosen = method("entropy_mask(share=0.5, high=0.3) + mover")
+        chosen = method(f"{mask('high=0.3')} + mover")
     finally:
         METHODS.pop("mover")
     assert weights(chosen) == [1.0, 1.0]
@@ -115,6 +119,6 @@ def test_the_thermostat_foresees_what_its_knob_does_to_the_weights():
     # is masked then.
     assert seen.change({"ppo_clip.high": 0.3}) == pytest.approx(1.5 * EXCESS)
     assert seen.change({"ppo_clip.high": 0.6}) == pytest.approx(1.5 * EXCESS)
-    own = config.method.replace("share=0.5", "share=0.5, high=0.2")
-    seen = measured(config, method(own), rollout, two_tokens(), 1.0)  # pyright: ignore[reportArgumentType]
+    own = method(f"ppo_clip + {mask('high=0.2')}")
+    seen = measured(config, own, rollout, two_tokens(), 1.0)  # pyright: ignore[reportArgumentType]
     assert seen.change({"ppo_clip.high": 0.6}) == pytest.approx(0, abs=1e-12)

@@ -8,11 +8,12 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from isotherm.errors import UserError, shown
+from isotherm.errors import OwnError, UserError, said, shown
 from isotherm.objective.factors import Part, bare
 from isotherm.objective.method import Method, Slots, Taken
 from isotherm.objective.published import METHODS, Row
 from isotherm.objective.surrogates import ppo_clip, ratio
+from isotherm.own import packaged
 
 SINGLE = {
     "advantage": "group advantages",
@@ -178,4 +179,8 @@ def build(row: Row, arguments: dict[str, Any]) -> Slots:
     try:
         return row.build(**arguments)
     except ValueError as error:
-        raise UserError(f"In {row.name}, {error}.") from None
+        raise UserError(f"In {row.name}, {error}.") from error
+    except (Exception, SystemExit) as error:
+        if packaged(row.build) or isinstance(error, UserError):
+            raise
+        raise OwnError(f"The method {row.name} cannot be built: {said(error)}.") from error

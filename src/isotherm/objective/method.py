@@ -20,8 +20,8 @@ from isotherm.objective.deals import in_place
 from isotherm.objective.factors import Part, bare, factors_of
 from isotherm.objective.functionals import functionals_of
 from isotherm.objective.normalizers import token_mean
-from isotherm.objective.own import called, decided
 from isotherm.objective.surrogates import ppo_clip
+from isotherm.own import called, decided, of_states, packaged
 from isotherm.records import Tokens
 from isotherm.tokens.score import Functional
 
@@ -118,7 +118,8 @@ class Method:
         """The functionals of the whole next-token distribution that its parts read, by name."""
         costs, measures = (p.cost for p in self.penalties), (c.measure for c in self.controls if c.measure)
         parts = (*self.on_batch, *costs, *measures)
-        return {name: f for part in parts for name, f in functionals_of(part).items()}
+        found = {name: f for part in parts for name, f in functionals_of(part).items()}
+        return {name: f if packaged(f) else functools.partial(of_states, f) for name, f in found.items()}
 
     @property
     def without_functionals(self) -> Method:

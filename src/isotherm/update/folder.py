@@ -27,6 +27,7 @@ class RunFolder:
         self.rollouts = self.path / "rollouts"
         self.checkpoints = self.path / "checkpoints"
         self.report = self.path / "report.html"
+        self.traceback = self.path / "traceback.txt"  # of what the user's own code raised
         self.lock: int | None = None
 
     def __enter__(self) -> RunFolder:

@@ -17,6 +17,7 @@ from isotherm.objective.knobs import TEMPERATURE
 from isotherm.objective.method import Measured, Method
 from isotherm.objective.penalties import needs_reference
 from isotherm.objective.thermostat import Thermostat
+from isotherm.own import moved
 from isotherm.policy.model import Policy
 from isotherm.records import Rollout, Tokens
 from isotherm.rollout import store
@@ -214,7 +215,7 @@ class Trainer:
         for control in self.method.controls:
             own = [o.measures[control.knob] for o in outcomes if control.knob in o.measures]
             seen = measured._replace(own=float(np.mean(own)) if own else None)
-            states[control.knob] = control.update(states[control.knob], seen)
+            states[control.knob] = moved(control.update, states[control.knob], seen)
 
     def rule(self, temperature: float) -> Rule:
         c = self.config
