@@ -20,7 +20,7 @@ class RunFolder:
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.method = self.path / "method.py"  # the text of the user's own methods, to read; never executed
-        self.inputs = self.path / "inputs.json"  # SHA-256 of the problems and the models that the settings name
+        self.inputs = self.path / "inputs.json"  # SHA-256 of the problems, models and rollouts that the settings name
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"  # only what is deterministic
         self.timings = self.path / "timings.jsonl"  # a row that belongs to a step has the key "step"
