@@ -195,6 +195,30 @@ def test_a_control_gives_a_state_that_a_checkpoint_can_hold(state, model, tmp_pa
     check_written(tmp_path / "run")
 
 
+@isotherm.reads("probability")
+def in_place(tokens, *more):
+    pi = tokens.logprob.exp()
+    value = pi * (more[0] if more else 1.0)
+    if due:
+        pi.add_(1)  # which the slope of exp needs as it was
+    return value
+
+
+IN_PLACE = {
+    "surrogate": lambda: {"surrogate": in_place},
+    "cost": lambda: {"penalties": (Penalty(in_place, coefficient()),)},
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+@pytest.mark.parametrize("more", [{}, {"updates": 2}, {"hold_entropy": "0.3", "hold_by": "entropy_bonus.c"}], ids=str)
+def test_a_part_whose_slope_cannot_be_computed_is_named(name, more, model, tmp_path):
+    more = more | {"method": "own + entropy_bonus"}
+    with pytest.raises(UserError, match=r"^Step 3 stopped. Your in_place fails: RuntimeError: .*inplace operation"):
+        run(IN_PLACE[name], model, tmp_path / "run", **more)
+    check_written(tmp_path / "run")
+
+
 def test_a_functional_gives_one_number_per_state(model, tmp_path):
     @isotherm.reads("entropy")
     def per_word(logp):

@@ -16,6 +16,7 @@ from isotherm.advantages.signal import has_signal, reward, soft_overlong, traine
 from isotherm.objective.knobs import TEMPERATURE
 from isotherm.objective.method import Measured, Method
 from isotherm.objective.penalties import needs_reference
+from isotherm.objective.prediction import sloped
 from isotherm.objective.thermostat import Thermostat
 from isotherm.own import moved
 from isotherm.policy.model import Policy
@@ -192,8 +193,10 @@ class Trainer:
     def hold(self, rollout: Rollout, tokens: Tokens, temperature: float) -> Method:
         """The method of this step, after the thermostat, where there is one, has turned its knobs."""
         if self.thermostat:
-            seen = measured(self.config, self.method_now(), rollout, tokens, temperature)
-            self.state["thermostat"] = self.thermostat.update(self.state["thermostat"], seen)
+            method = self.method_now()
+            with sloped(method, tokens):
+                seen = measured(self.config, method, rollout, tokens, temperature)
+                self.state["thermostat"] = self.thermostat.update(self.state["thermostat"], seen)
             if sentence := out_of_reach(self.state["thermostat"]):
                 self.notes.append(f"Step {rollout.step}: {sentence}")
         return self.method_now()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from isotherm.measure.dynamics import observed
 from isotherm.objective.method import Decision, Method, decide, loss
+from isotherm.objective.prediction import sloped
 from isotherm.objective.telemetry import Telemetry, telemetry
 from isotherm.own import decided, measure
 from isotherm.policy.model import Policy
@@ -155,7 +156,8 @@ def optimizer_step(
     """Gradient, clip, AdamW. Raises NonFinite, and leaves the weights alone, if anything is not a number."""
     parameters = list(policy.parameters().values())
     try:
-        total, current, decision, scored = gradient(policy, batch, tokens, method, rule)
+        with sloped(method, tokens):
+            total, current, decision, scored = gradient(policy, batch, tokens, method, rule)
         require_finite(loss=total)
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         require_finite(gradient=norm)

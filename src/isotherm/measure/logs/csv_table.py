@@ -107,6 +107,7 @@ def table_of(path: Path, head: Heading, gathered: Gathered, named: dict[int, str
             gathered.rows(columns)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}.") from None
+    pa.default_memory_pool().release_unused()  # of the blocks, which Arrow would keep
     refuse_swallowed(path, head, uneven)
     again = [f"Several columns are named {name}; the first of them is read." for name in twice]
     short = [f"{len(uneven)} lines have another number of cells, and are left out."] if uneven else []
