@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from isotherm.errors import UserError
+from isotherm.errors import OwnError, UserError, said
 
 
 def settings_help() -> str:
@@ -30,7 +30,7 @@ def settings_help() -> str:
 
 def read_settings(arguments: list[str]) -> tuple[Any, bool]:
     """A Config from a recipe, then a file, then the command line; and whether only to show it."""
-    from isotherm.update.config import Config, override, read_file
+    from isotherm.update.config import Config, override
 
     dry = "--dry-run" in arguments
     rest = [a for a in arguments if a != "--dry-run"]
@@ -65,6 +65,38 @@ def option(rest: list[str]) -> tuple[str, str]:
     return name, value
 
 
+def read_file(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML or TOML file."""
+    from isotherm.update.config import require_known
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"The config file {path} does not exist.")
+    try:
+        if path.suffix == ".toml":
+            import tomllib
+
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix in (".yaml", ".yml"):
+            import yaml
+
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        else:
+            raise UserError(f"The config file {path} must end in .yaml, .yml or .toml.")
+    except UserError:
+        raise
+    except Exception as error:  # every parser has its own class; the sentence is the same
+        raise UserError(f"The config file {path} cannot be read: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"The config file {path} must hold settings as 'name: value' lines.")
+    for name in values:
+        try:
+            require_known(str(name))
+        except UserError as error:
+            raise UserError(f"In {path}: {error}") from None
+    return values
+
+
 def recipe(text: str) -> Any:
     """The Config that a recipe's function returns."""
     from isotherm.update.config import Config
@@ -95,7 +127,7 @@ def told(recipe: str) -> Iterator[None]:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"The recipe {recipe} fails: {type(error).__name__}: {error}.") from error
+        raise OwnError(f"The recipe {recipe} fails: {said(error)}.") from error
 
 
 def functions_of(path: Path) -> dict[str, Callable[[], Any]]:

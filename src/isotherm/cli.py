@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from isotherm.arguments import read_settings, settings_help
-from isotherm.errors import UserError
+from isotherm.errors import OwnError, UserError
 from isotherm.files import is_full
 
 DESCRIPTION = "Train reasoning models by reinforcement learning, and decide what happens to their entropy."
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         if trace:
             raise
-        print(f"isotherm: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        print(f"isotherm: {' '.join(str(error).splitlines())}{where(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("isotherm: stopped.", file=sys.stderr)
@@ -121,6 +121,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         discard(sys.stdout)
         print(f"isotherm: The output cannot be written: {error.strerror}.", file=sys.stderr)
         return 2
+
+
+def where(error: UserError) -> str:
+    """How to see more of what the user's own code raised; a run has it in a file of its own."""
+    raised = isinstance(error, OwnError) and error.__cause__ is not None
+    return " The whole traceback: the same command with --traceback." if raised else ""
 
 
 def dispatch(arguments: list[str]) -> int:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,18 +65,37 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 def launch(config: Config, folder: Path, recipe: list[str]) -> subprocess.Popen[Any]:
-    """One arm as a process of its own, what it prints in a log beside its folder."""
+    """One arm as a process of its own, what it prints in a log beside its folder; its input ends with this process."""
     values = {n: ",".join(map(str, v)) if isinstance(v, list) else v for n, v in as_dict(config).items()}
     settings = [f"--{name}={value}" for name, value in values.items()]
-    command = [sys.executable, "-m", "isotherm", "train", *recipe, *settings]
+    command = [sys.executable, "-m", "isotherm.demo", *recipe, *settings]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with log_of(folder).open("w") as log:
             return subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"}
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
     except OSError as error:
         raise UserError(f"The folder {folder.parent} cannot be written to: {error.strerror}.") from None
+
+
+def arm(arguments: list[str]) -> int:
+    """What an arm's process does: `isotherm train`, and it stops as by SIGTERM when the demo is no more."""
+    from isotherm import cli
+
+    threading.Thread(target=outlive_nobody, daemon=True).start()
+    return cli.main(["train", *arguments])
+
+
+def outlive_nobody() -> None:
+    """Nothing is written into the arm's input, so it ends when the demo does, be it by SIGKILL."""
+    while os.read(0, 1):
+        pass
+    signal.raise_signal(signal.SIGTERM)
 
 
 def log_of(folder: Path) -> Path:
@@ -99,3 +119,7 @@ def failure(folders: list[Path], processes: list[subprocess.Popen[Any]]) -> str:
     log = log_of(folder)
     lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
     return f"The arm in {folder} ended early: {lines[-1].removeprefix('isotherm: ')} (its output is in {log})"
+
+
+if __name__ == "__main__":
+    sys.exit(arm(sys.argv[1:]))

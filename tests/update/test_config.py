@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from isotherm import arguments as settings
 from isotherm import cli
 from isotherm.errors import UserError
-from isotherm.update.config import FIELDS, HINTS, LARGEST, Config, as_dict, override, read_file
+from isotherm.update.config import FIELDS, HINTS, Config, as_dict, override
+from isotherm.update.values import LARGEST
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.py"))
 NOTHING = st.sampled_from([None, object(), {}, {"a": 1}, b"1"])
@@ -175,7 +176,7 @@ def words(config: Config) -> list[str]:
 def test_what_dry_run_prints_is_read_back(tmp_path_factory, config):
     path = tmp_path_factory.getbasetemp() / "config.yaml"
     path.write_text(printed(*words(config)), encoding="utf-8")
-    assert override(Config(), read_file(path)) == config
+    assert override(Config(), settings.read_file(path)) == config
     assert printed("--config", str(path)) == path.read_text(encoding="utf-8")
 
 
@@ -185,7 +186,7 @@ def test_toml_says_the_same(tmp_path_factory, config):
     plain: dict[str, Any] = as_dict(config) | texts
     path = tmp_path_factory.getbasetemp() / "config.toml"
     path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in plain.items()))
-    assert override(Config(), read_file(path)) == Config(**plain)
+    assert override(Config(), settings.read_file(path)) == Config(**plain)
 
 
 def test_the_command_line_goes_over_the_file_and_the_file_over_the_recipe(tmp_path):

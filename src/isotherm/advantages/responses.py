@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from isotherm.advantages.history import Past, needs_past, recalled
+from isotherm.own import one_each, owned
 from isotherm.records import Rollout
 
 
 def estimate(estimator: Callable[..., Tensor], reward: Tensor, group: Tensor, **columns: Tensor) -> Tensor:
     """One advantage per response, from the reward, the group, and those of the columns that the estimator names."""
     asked = inspect.signature(estimator).parameters
-    return estimator(reward, group, **{name: column for name, column in columns.items() if name in asked})
+    with owned(estimator):
+        found = estimator(reward, group, **{name: column for name, column in columns.items() if name in asked})
+    return one_each(estimator, found, len(reward), "response")
 
 
 def advantages(estimator: Callable[..., Tensor], rollout: Rollout, past: Past | None = None) -> Tensor:

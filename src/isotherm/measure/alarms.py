@@ -11,6 +11,7 @@ from isotherm.measure.roc import Z
 from isotherm.measure.warning import COLLAPSED
 from isotherm.measure.watched import NOW, Watched, watched
 
+LOOKED_AT = ("reward/mean", "hold/line", "method/touched")  # beside the entropy
 EXPLODED = 1.5  # times the entropy at the start
 FEWEST = 24  # rows before a flat reward means anything
 GAIN = 0.03  # of the reward, from the first third of the rows to the last: less than this is no learning

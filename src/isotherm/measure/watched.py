@@ -63,7 +63,7 @@ def watched(metrics: Mapping[str, ArrayLike]) -> Watched:
         if len(x) != rows:
             raise UserError(f"The columns must have a value in every row, but entropy has {rows} and {name} {len(x)}.")
     known = ~np.isnan(named["entropy/exact"])
-    run = Watched({name: x[known] for name, x in named.items()})
+    run = Watched(named if known.all() else {name: x[known] for name, x in named.items()})
     for name in run.columns:
         check(*(("entropy", run.entropy) if name == "entropy/exact" else (name, run.column(name))))
     if len(run.entropy) < START + NOW:

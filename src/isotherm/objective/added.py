@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable
 
 from isotherm.errors import UserError
-from isotherm.objective.compose import SEVERAL, SINGLE, parse
+from isotherm.objective.compose import SEVERAL, SINGLE, build, parse
 from isotherm.objective.factors import Part, bare
 from isotherm.objective.method import Control, Penalty, Slots
-from isotherm.objective.own import packaged
 from isotherm.objective.page import own_parts, parts_of
 from isotherm.objective.published import METHODS, ROWS, Row
+from isotherm.own import packaged
 
 FILLS = (*SINGLE, *SEVERAL, "default_surrogate")
 KINDS = (float, int, str)
@@ -49,10 +49,7 @@ def check_parameters(row: Row) -> None:
 
 def check_slots(row: Row) -> None:
     """The slots are known ones, and their parts say what they read."""
-    try:
-        filled = row.build()
-    except Exception as error:  # the user's own code
-        raise UserError(f"The method {row.name} cannot be built: {type(error).__name__}: {error}.") from error
+    filled = build(row, {})
     if not isinstance(filled, dict) or not filled or any(slot not in FILLS for slot in filled):
         given = ", ".join(map(str, filled)) if isinstance(filled, dict) and filled else repr(filled)
         raise UserError(f"The method {row.name} fills {given}; the slots are: {', '.join(FILLS)}.")
@@ -70,6 +67,9 @@ def check_slot(row: Row, slot: str, value: object) -> None:
     kind = {"penalties": Penalty, "controls": Control}.get(slot)
     if kind and not all(isinstance(item, kind) for item in items or ()):
         raise UserError(f"The slot {slot} of the method {row.name} takes a tuple of {kind.__name__}.")
+    for item in items or ():
+        if isinstance(item, Control) and [bool(word) for word in str(item.knob).split(".")] != [True, True]:
+            raise UserError(f"A control of the method {row.name} moves {item.knob!r}, which is no part.parameter.")
 
 
 def check_part(row: Row, part: Part, filled: Slots) -> None:

@@ -8,11 +8,12 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-from isotherm.errors import UserError, shown
+from isotherm.errors import OwnError, UserError, said, shown
 from isotherm.objective.factors import Part, bare
-from isotherm.objective.method import Method, Slots
+from isotherm.objective.method import Method, Slots, Taken
 from isotherm.objective.published import METHODS, Row
 from isotherm.objective.surrogates import ppo_clip, ratio
+from isotherm.own import packaged
 
 SINGLE = {
     "advantage": "group advantages",
@@ -48,21 +49,26 @@ def method(expression: str) -> Method:
 
 
 def clipped_alike(terms: list[tuple[Row, dict[str, Any], Slots]]) -> list[tuple[Row, Slots]]:
-    """Parts that look at which tokens are clipped take the bounds of the clip beside them, where they are not given."""
-    clips = [filled["surrogate"] for _, _, filled in terms if bare(filled.get("surrogate", ratio)) is ppo_clip]
-    if not clips:
+    """Parts that look at which tokens are clipped take the bounds of the clip beside them, where they are not given.
+
+    What they take moves with the clip. A row that brings the clip as its default gives one number for both.
+    """
+    clip: Any = next((f[slot] for slot in ("surrogate", "default_surrogate") for *_, f in terms if slot in f), ratio)
+    if bare(clip) is not ppo_clip:
         return [(row, filled) for row, _, filled in terms]
-    bounds = clips[0].keywords
-    return [
-        (row, filled | {"weights": tuple(with_bounds(part, bounds, arguments) for part in filled.get("weights", ()))})
-        for row, arguments, filled in terms
-    ]
+    found = []
+    for row, arguments, filled in terms:
+        given = {} if filled.get("default_surrogate") is clip else arguments
+        weights = tuple(with_bounds(part, clip.keywords, given) for part in filled.get("weights", ()))
+        found.append((row, filled | {"weights": weights}))
+    return found
 
 
 def with_bounds(part: Part, bounds: dict[str, float], given: dict[str, Any]) -> Part:
     own = getattr(part, "keywords", {})
     names = next((names for names in BOUNDS if names.keys() <= own.keys()), {})
-    new = {mine: bounds[its] for mine, its in names.items() if mine not in given and its in bounds}
+    names = {mine: its for mine, its in names.items() if mine not in given and its in bounds}
+    new = {mine: Taken(bounds[its], f"ppo_clip.{its}") for mine, its in names.items()}
     return partial(part, **new) if new else part
 
 
@@ -173,4 +179,8 @@ def build(row: Row, arguments: dict[str, Any]) -> Slots:
     try:
         return row.build(**arguments)
     except ValueError as error:
-        raise UserError(f"In {row.name}, {error}.") from None
+        raise UserError(f"In {row.name}, {error}.") from error
+    except (Exception, SystemExit) as error:
+        if packaged(row.build) or isinstance(error, UserError):
+            raise
+        raise OwnError(f"The method {row.name} cannot be built: {said(error)}.") from error

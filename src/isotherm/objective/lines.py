@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from isotherm.errors import UserError, shown
+from isotherm.errors import OwnError, UserError, said, shown
 
 START = "start"  # the entropy that was measured in the first step
 
@@ -84,4 +84,4 @@ def sampled(function: Callable[..., Any], steps: int) -> list[float]:
     try:
         return [float(function(step)) for step in range(1, steps + 1)]
     except Exception as error:  # the user's own code
-        raise UserError(f"The function given as hold_entropy fails: {type(error).__name__}: {error}.") from error
+        raise OwnError(f"The function given as hold_entropy fails: {said(error)}.") from error

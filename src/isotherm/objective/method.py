@@ -20,8 +20,8 @@ from isotherm.objective.deals import in_place
 from isotherm.objective.factors import Part, bare, factors_of
 from isotherm.objective.functionals import functionals_of
 from isotherm.objective.normalizers import token_mean
-from isotherm.objective.own import called, decided
 from isotherm.objective.surrogates import ppo_clip
+from isotherm.own import called, decided, of_states, packaged
 from isotherm.records import Tokens
 from isotherm.tokens.score import Functional
 
@@ -118,7 +118,8 @@ class Method:
         """The functionals of the whole next-token distribution that its parts read, by name."""
         costs, measures = (p.cost for p in self.penalties), (c.measure for c in self.controls if c.measure)
         parts = (*self.on_batch, *costs, *measures)
-        return {name: f for part in parts for name, f in functionals_of(part).items()}
+        found = {name: f for part in parts for name, f in functionals_of(part).items()}
+        return {name: f if packaged(f) else functools.partial(of_states, f) for name, f in found.items()}
 
     @property
     def without_functionals(self) -> Method:
@@ -127,7 +128,7 @@ class Method:
         return dataclasses.replace(self, penalties=kept)
 
     def with_knob(self, knob: str, value: float) -> Method:
-        """The method with one hyper-parameter replaced."""
+        """The method with one hyper-parameter replaced, also where parts take it from one another."""
         swap = functools.partial(set_knob, knob=knob, value=value)
         penalties = tuple(Penalty(swap(p.cost), swap(p.coefficient), p.normalizer) for p in self.penalties)
         return dataclasses.replace(
@@ -147,11 +148,24 @@ def knob_value(method: Method, knob: str) -> float | None:
     return float(found[0]) if found else None
 
 
+class Taken(float):
+    """A number that a part takes from another part's hyper-parameter, `knob`, and that moves with it."""
+
+    knob: str
+
+    def __new__(cls, value: float, knob: str = "") -> Taken:
+        self = super().__new__(cls, value)
+        self.knob = knob
+        return self
+
+
 def set_knob(part: Part, *, knob: str, value: float) -> Part:
     name, parameter = knob.split(".")
-    if bare(part).__name__ != name:
-        return part
-    return functools.partial(part, **{parameter: value})
+    if bare(part).__name__ == name:
+        return functools.partial(part, **{parameter: value})
+    own = getattr(part, "keywords", {})
+    taken = {key: Taken(value, knob) for key, x in own.items() if isinstance(x, Taken) and x.knob == knob}
+    return functools.partial(part, **taken) if taken else part
 
 
 class Decision(NamedTuple):

@@ -57,8 +57,8 @@ MEANINGS = {
     "c": "coefficient of the entropy",
     "reference_kl.c": "coefficient of the KL to the reference",
     "cispo.low": "the weight is at least 1 - low; 1 is no bound",
-    "clip_low": "tokens clipped below 1 - clip_low are left out; that of the clip beside it, where there is one",
-    "clip_high": "tokens clipped above 1 + clip_high are left out; that of the clip beside it, where there is one",
+    "clip_low": "tokens clipped below 1 - clip_low are left out; that of a clip beside it, which it follows",
+    "clip_high": "tokens clipped above 1 + clip_high are left out; that of a clip beside it, which it follows",
     "cap": "largest upper bound of the ratio",
     "delta": "step by which the control moves its knob",
     "down": "weight of the least likely tokens with A < 0",
@@ -122,7 +122,7 @@ MEANINGS = {
 }
 # Of parts that look at which tokens are clipped.
 MEANINGS |= {
-    f"{row}.{name}": f"{MEANINGS[name]}; that of the clip beside it, where there is one"
+    f"{row}.{name}": f"{MEANINGS[name]}; that of a clip beside it, which it follows"
     for row in ("steer", "opefo", "entropy_mask")
     for name in ("low", "high", "dual")
 }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from isotherm.objective.method import Decision, Method, decide, loss
+from isotherm.own import owned, packaged
 from isotherm.records import Tokens
 from isotherm.tokens.entropy_change import exact, of_entropy_slope
 
@@ -47,3 +50,19 @@ def changes(tokens: Tokens, method: Method, temperature: float = 1.0) -> Tensor:
     """
     c, e = push(tokens, method, decide(tokens, method))
     return exact(tokens, c, temperature=temperature) + of_entropy_slope(tokens, e, temperature=temperature)
+
+
+@contextmanager
+def sloped(method: Method, tokens: Tokens) -> Iterator[None]:
+    """Where a slope within cannot be computed, the part of the user's own whose slope cannot be is named."""
+    try:
+        yield
+    except RuntimeError:
+        for part, *more in ((method.surrogate, tokens.advantage), *((p.cost,) for p in method.penalties)):
+            if not packaged(part):
+                leaf = tokens.logprob.detach().requires_grad_()
+                with torch.enable_grad(), owned(part):
+                    values = part(dataclasses.replace(tokens, logprob=leaf), *more)
+                    if values.requires_grad:
+                        torch.autograd.grad(values.sum(), leaf)
+        raise

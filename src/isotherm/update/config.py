@@ -1,21 +1,18 @@
-"""The settings of a run: one frozen dataclass, one validator for the command line, files and Python."""
+"""The settings of a run: one frozen dataclass, checked alike from the command line, files and Python."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
-import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
 from isotherm.errors import UserError
 from isotherm.objective.lines import as_text
+from isotherm.update.values import coerced, suggestion
 
 
 def setting(
@@ -202,9 +199,7 @@ class Config:
         check_together(self)
 
 
-LARGEST = 2**31 - 1  # of every whole number
 RESPONSES = 2**20  # of a rollout
-HUGE = 1e300  # neither infinite nor beyond what a whole number can be compared and printed with
 HINTS = typing.get_type_hints(Config)
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 
@@ -234,12 +229,6 @@ def check_together(config: Config) -> None:
         )
 
 
-def suggestion(word: str, known) -> str:
-    """' Did you mean X?' or the list of valid names."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {close[0]}?" if close else f" Valid are: {', '.join(known)}."
-
-
 def require_known(name: str) -> None:
     if name not in FIELDS:
         raise UserError(f"There is no setting named {name!r}.{suggestion(name, FIELDS)}")
@@ -259,53 +248,9 @@ Config.__init__ = refusing_unknown(Config.__init__)
 
 
 def coerce(name: str, value: Any) -> Any:
-    """The value as the field's type, or one sentence that says what the field takes."""
+    """The value as the setting's type, or one sentence that says what it takes."""
     require_known(name)
-    meta, kind = FIELDS[name].metadata, HINTS[name]
-    if typing.get_origin(kind) is tuple:
-        items = value.split(",") if isinstance(value, str) else value
-        if not isinstance(items, (list, tuple)):
-            raise UserError(f"{name} takes a list separated by commas, not {value!r}.")
-        item = typing.get_args(kind)[0]
-        found = [scalar(name, item, v.strip() if isinstance(v, str) else v, meta) for v in items if v != ""]
-        if doubled := [v for v in found if found.count(v) > 1]:
-            raise UserError(f"{name} names {doubled[0]} twice; once is enough.")
-        return tuple(found)
-    return scalar(name, kind, value, meta)
-
-
-def scalar(name: str, kind: type, value: Any, meta: types.MappingProxyType) -> Any:
-    value = number(name, kind, value) if kind in (int, float) else str(value) if isinstance(value, Path) else value
-    if not isinstance(value, kind):
-        raise UserError(f"{name} takes text, not {value!r}.")
-    if kind is str and "\0" in value:
-        raise UserError(f"{name} takes text without NUL characters, not {value!r}.")
-    if meta["choices"] and value not in meta["choices"]:
-        raise UserError(f"{name} cannot be {value!r}.{suggestion(str(value), meta['choices'])}")
-    high = min(meta["high"], LARGEST) if kind is int else meta["high"]
-    if kind in (int, float) and not meta["low"] <= value <= high:
-        raise UserError(f"{name} is {value:.10g}, but must {interval(meta['low'], high)}.")
-    return value
-
-
-def interval(low: float, high: float) -> str:
-    return f"be at least {low:g}" if high == math.inf else f"lie between {low:g} and {high:.10g}"
-
-
-def number(name: str, kind: Callable[[Any], Any], value: Any) -> Any:
-    """int or float from a number or its text; 3.0 is no int, nan and inf are no numbers here."""
-    wanted = "a whole number" if kind is int else "a number"
-    if isinstance(value, bool) or not isinstance(value, (Real, str)):
-        raise UserError(f"{name} takes {wanted}, not {value!r}.")
-    if kind is int and not isinstance(value, (Integral, str)):
-        raise UserError(f"{name} takes a whole number, not {value!r}.")
-    try:
-        result = kind(value)
-    except (ValueError, OverflowError):
-        raise UserError(f"{name} takes {wanted}, not {value!r}.") from None
-    if not abs(result) < HUGE:
-        raise UserError(f"{name} takes a finite number{' of ordinary size' if kind is int else f', not {value}'}.")
-    return result
+    return coerced(name, HINTS[name], value, FIELDS[name].metadata)
 
 
 def override(config: Config, values: dict[str, Any]) -> Config:
@@ -313,36 +258,6 @@ def override(config: Config, values: dict[str, Any]) -> Config:
     for name in values:
         require_known(name)
     return dataclasses.replace(config, **values)
-
-
-def read_file(path: str | Path) -> dict[str, Any]:
-    """The settings in a YAML or TOML file."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"The config file {path} does not exist.")
-    try:
-        if path.suffix == ".toml":
-            import tomllib
-
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        elif path.suffix in (".yaml", ".yml"):
-            import yaml
-
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        else:
-            raise UserError(f"The config file {path} must end in .yaml, .yml or .toml.")
-    except UserError:
-        raise
-    except Exception as error:  # every parser has its own class; the sentence is the same
-        raise UserError(f"The config file {path} cannot be read: {' '.join(str(error).split())}.") from None
-    if not isinstance(values, dict):
-        raise UserError(f"The config file {path} must hold settings as 'name: value' lines.")
-    for name in values:
-        try:
-            require_known(str(name))
-        except UserError as error:
-            raise UserError(f"In {path}: {error}") from None
-    return values
 
 
 def as_dict(config: Config) -> dict[str, Any]:

@@ -20,13 +20,14 @@ class RunFolder:
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.method = self.path / "method.py"  # the text of the user's own methods, to read; never executed
-        self.inputs = self.path / "inputs.json"  # SHA-256 of the problems and the models that the settings name
+        self.inputs = self.path / "inputs.json"  # SHA-256 of the problems, models and rollouts that the settings name
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"  # only what is deterministic
         self.timings = self.path / "timings.jsonl"  # a row that belongs to a step has the key "step"
         self.rollouts = self.path / "rollouts"
         self.checkpoints = self.path / "checkpoints"
         self.report = self.path / "report.html"
+        self.traceback = self.path / "traceback.txt"  # of what the user's own code raised
         self.lock: int | None = None
 
     def __enter__(self) -> RunFolder:

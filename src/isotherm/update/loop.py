@@ -16,7 +16,9 @@ from isotherm.advantages.signal import has_signal, reward, soft_overlong, traine
 from isotherm.objective.knobs import TEMPERATURE
 from isotherm.objective.method import Measured, Method
 from isotherm.objective.penalties import needs_reference
+from isotherm.objective.prediction import sloped
 from isotherm.objective.thermostat import Thermostat
+from isotherm.own import moved
 from isotherm.policy.model import Policy
 from isotherm.records import Rollout, Tokens
 from isotherm.rollout import store
@@ -191,8 +193,10 @@ class Trainer:
     def hold(self, rollout: Rollout, tokens: Tokens, temperature: float) -> Method:
         """The method of this step, after the thermostat, where there is one, has turned its knobs."""
         if self.thermostat:
-            seen = measured(self.config, self.method_now(), rollout, tokens, temperature)
-            self.state["thermostat"] = self.thermostat.update(self.state["thermostat"], seen)
+            method = self.method_now()
+            with sloped(method, tokens):
+                seen = measured(self.config, method, rollout, tokens, temperature)
+                self.state["thermostat"] = self.thermostat.update(self.state["thermostat"], seen)
             if sentence := out_of_reach(self.state["thermostat"]):
                 self.notes.append(f"Step {rollout.step}: {sentence}")
         return self.method_now()
@@ -214,7 +218,7 @@ class Trainer:
         for control in self.method.controls:
             own = [o.measures[control.knob] for o in outcomes if control.knob in o.measures]
             seen = measured._replace(own=float(np.mean(own)) if own else None)
-            states[control.knob] = control.update(states[control.knob], seen)
+            states[control.knob] = moved(control.update, states[control.knob], seen)
 
     def rule(self, temperature: float) -> Rule:
         c = self.config

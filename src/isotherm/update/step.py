@@ -11,7 +11,9 @@ from torch import Tensor
 
 from isotherm.measure.dynamics import observed
 from isotherm.objective.method import Decision, Method, decide, loss
+from isotherm.objective.prediction import sloped
 from isotherm.objective.telemetry import Telemetry, telemetry
+from isotherm.own import decided, measure
 from isotherm.policy.model import Policy
 from isotherm.records import Rollout, Tokens
 from isotherm.tokens.local import Local
@@ -101,7 +103,7 @@ def together(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rul
 
 def apart(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rule: Rule) -> Gradient:
     """Statistics of every micro-batch by itself, as other frameworks take them; only counts are those of the batch."""
-    normalizer, total, seen, decisions = method.normalizer(tokens), torch.zeros(()), [], []
+    normalizer, total, seen, decisions = decided(method.normalizer, tokens), torch.zeros(()), [], []
     for rows, cut in pieces(batch, rule.micro_batch):
         scores = score_rows(policy, batch, rows, rule.temperature, method.functionals)
         current = with_scores(tokens.where(cut), scores, rule.fresh)
@@ -154,7 +156,8 @@ def optimizer_step(
     """Gradient, clip, AdamW. Raises NonFinite, and leaves the weights alone, if anything is not a number."""
     parameters = list(policy.parameters().values())
     try:
-        total, current, decision, scored = gradient(policy, batch, tokens, method, rule)
+        with sloped(method, tokens):
+            total, current, decision, scored = gradient(policy, batch, tokens, method, rule)
         require_finite(loss=total)
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         require_finite(gradient=norm)
@@ -169,6 +172,6 @@ def optimizer_step(
     mismatch = (current.sampler_logprob - current.old_logprob)[known].abs()
     lr = optimizer.param_groups[0]["lr"]
     dynamics = observed(current, method, decision, lr=lr, temperature=rule.temperature)
-    measures = {c.knob: float(c.measure(current)) for c in method.controls if c.measure and len(current)}
+    measures = {c.knob: measure(c.measure, current) for c in method.controls if c.measure and len(current)}
     told = telemetry(current, method, decision)
     return Outcome(float(total), float(norm), told, mismatch, current, decision, lr, dynamics, measures)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isotherm.errors import UserError
+from isotherm.errors import OwnError, UserError
+from isotherm.files import full_disk, write_whole
 from isotherm.objective.compose import inert, method
 from isotherm.objective.method import Method
 from isotherm.objective.weights import truncated_importance
@@ -66,11 +68,14 @@ def steps(trainer: Trainer, folder: RunFolder, say: Say, watch: Watch, stopped: 
     config, pace = trainer.config, Pace(trainer.config.save_every)
     while trainer.state["step"] < config.steps:
         clock = Clock()
+        step = trainer.state["step"] + 1
         try:
             row, rollout, changes = trainer.step(clock)
         except NonFinite as error:
             raise UserError(not_finite(error, trainer, folder)) from None
-        step, last = row["step"], row["step"] == config.steps
+        except OwnError as error:
+            raise UserError(own_fault(error, step, folder)) from error
+        last = step == config.steps
         if config.store_every and (step % config.store_every == 0 or last):
             with clock("store"):
                 store.save(store.path_of(folder.path, step), rollout)
@@ -215,6 +220,16 @@ def not_finite(error: NonFinite, trainer: Trainer, folder: RunFolder) -> str:
         f"checkpoint in {folder.checkpoints} is good. Lower lr, or let such updates be passed over with "
         "--nonfinite skip."
     )
+
+
+def own_fault(error: OwnError, step: int, folder: RunFolder) -> str:
+    """What the user's own code did, in which step, and where its traceback is."""
+    sentence = f"Step {step} stopped. {error} Nothing of the step was saved, and all before it stands"
+    if error.__cause__ is None:
+        return f"{sentence}."
+    with full_disk(folder.path):
+        write_whole(folder.traceback, "".join(traceback.format_exception(error.__cause__)))
+    return f"{sentence}. The whole traceback is in {folder.traceback}."
 
 
 @contextmanager

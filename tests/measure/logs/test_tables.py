@@ -226,6 +226,22 @@ def test_lines_longer_than_the_head_that_is_looked_at(log_of):
     assert log.series["entropy/unknown"].tolist() == [0.5, 0.25]
 
 
+def test_rows_longer_than_a_block_of_the_table(log_of):
+    """Arrow takes none that is longer than two blocks, so such a file is read in larger ones."""
+    for text in ("x" * 5_000_000, '"' + ("x" * 99 + "\n") * 50_000 + '"'):
+        rows = [f"{step},0.{step},{text if step == 20 else 'y'}" for step in range(1, 40)]
+        log = log_of("\n".join(["step,actor/entropy,completion", *rows, ""]))
+        assert log.step.tolist() == list(range(1, 40))
+
+
+def test_series_of_whole_numbers_and_of_every_second_step(log_of):
+    rows = [f"{step},{step % 3},{step if step % 2 else ''}" for step in range(1, 9)]
+    log = log_of("\n".join(["step,actor/entropy,actor/grad_norm", *rows, ""]))
+    assert log.series["entropy/exact"].tolist() == [1, 2, 0, 1, 2, 0, 1, 2]
+    assert log.series["update/grad_norm"][::2].tolist() == [1, 3, 5, 7]
+    assert np.isnan(log.series["update/grad_norm"][1::2]).all()
+
+
 def test_rollouts_and_settings_beside_metrics_are_no_second_log(tmp_path):
     (tmp_path / "verl.jsonl").write_text(lines({"step": 1, "data": {"actor/entropy": 0.5}}))
     (tmp_path / "1.jsonl").write_text(lines({"input": "q", "output": "a", "score": 1.0, "step": 1}) * 3)

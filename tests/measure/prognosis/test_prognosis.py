@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 from planted import FLOOR, TAU, A, B, columns, planted, rows_of, written
 
 from isotherm.errors import UserError
+from isotherm.measure.alarms import LOOKED_AT
 from isotherm.measure.laws.exhaustion import exhaustion
 from isotherm.measure.laws.fit import fit
 from isotherm.measure.laws.forecast import forecast
 from isotherm.measure.logs import read
+from isotherm.measure.prognosis.cautions import warnings
+from isotherm.measure.prognosis.chosen import Chosen
 from isotherm.measure.prognosis.prognosis import prognosis
 
 SAMPLES = Path(__file__).parents[1] / "logs" / "samples"
@@ -184,3 +188,24 @@ def test_a_run_that_goes_on_is_warned_of_its_collapse_and_one_that_is_nearly_ove
     going, over = (prognosis(log, until).cautions for until in (400, 130))
     assert any("of the collapses" in text for text in going)
     assert not any("of the collapses" in text for text in over)
+
+
+def test_a_warning_takes_what_alarms_look_at_and_no_copy_of_the_log(log):
+    rows = 50_000
+    t = np.arange(1, rows + 1)
+    names = [*LOOKED_AT, *(f"timing/part{i}" for i in range(40))]
+    series = {name: np.full(rows, 0.5) for name in names} | {"entropy/exact": np.linspace(1, 0.4, rows)}
+    wide = dataclasses.replace(log, step=t, series=series)
+    h = Chosen("entropy/exact", "", "", "", series["entropy/exact"])
+    tracemalloc.start()
+    try:
+        found = warnings(wide, t.astype(np.float64), h, None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found[0].startswith("Entropy collapses in spite of the method: 40 %")
+    assert found[1].startswith("No learning")
+    assert peak < 12 * 8 * rows
+    series["hold/line"] = np.full(rows, 0.9)
+    (told, _) = warnings(wide, t.astype(np.float64), h, None)
+    assert told.startswith("Entropy collapses in spite of the thermostat: it is 0.4 nats, and the line 0.9")

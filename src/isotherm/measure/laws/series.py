@@ -45,7 +45,7 @@ def column(name: str, values: ArrayLike) -> np.ndarray:
         numbers, x = False, np.empty(0)
     if not numbers or x.ndim != 1:
         raise UserError(f"The {name} must be one column of real numbers, a value per row.")
-    return x.astype(np.float64)
+    return x.astype(np.float64, copy=False)
 
 
 def check(name: str, x: np.ndarray) -> None:

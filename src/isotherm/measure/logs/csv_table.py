@@ -23,6 +23,7 @@ from isotherm.measure.logs.record import Log, assemble
 FORMAT, EXPORT = "CSV", "W&B CSV export"
 LINE_END = pc.MatchSubstringOptions("\n")
 EMPTY = ["", "None", "null", "NA", "N/A"]
+SMALL, LARGE = 1 << 20, 1 << 22  # bytes read at once; Arrow reads ahead, and small blocks take less memory
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,9 @@ def table_of(path: Path, head: Heading, gathered: Gathered, named: dict[int, str
     first = {name: i for i, name in reversed(chosen.items())}
     chosen = {i: name for i, name in chosen.items() if first[name] == i}
     uneven: list[str] = []
-    quotes = quoted(path)
+    quotes, size = scanned(path)
     try:
-        for batch in batches(path, head, list(map(str, named if quotes else chosen)), uneven):
+        for batch in batches(path, head, list(map(str, named if quotes else chosen)), uneven, size):
             if quotes:
                 for i, column in zip(named, batch.columns, strict=True):
                     long = column.filter(pc.call_function("match_substring", [column], LINE_END)).to_pylist()
@@ -106,16 +107,23 @@ def table_of(path: Path, head: Heading, gathered: Gathered, named: dict[int, str
             gathered.rows(columns)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}.") from None
+    pa.default_memory_pool().release_unused()  # of the blocks, which Arrow would keep
     refuse_swallowed(path, head, uneven)
     again = [f"Several columns are named {name}; the first of them is read." for name in twice]
     short = [f"{len(uneven)} lines have another number of cells, and are left out."] if uneven else []
     return ended(path) + again + short
 
 
-def quoted(path: Path) -> bool:
-    """Whether there is a quote in the file."""
+def scanned(path: Path) -> tuple[bool, int]:
+    """Whether there is a quote in the file, and in what blocks to read it: Arrow takes no row longer than two."""
+    size = SMALL
     with path.open("rb") as file:
-        return any(b'"' in chunk for chunk in iter(lambda: file.read(1 << 22), b""))
+        while chunk := file.read(SMALL):
+            if b'"' in chunk:
+                return True, LARGE
+            if len(chunk) == SMALL and b"\n" not in chunk:
+                size = LARGE
+    return False, size
 
 
 def refuse_swallowed(path: Path, head: Heading, texts: list[str], number_wanted: bool = False) -> None:
@@ -131,7 +139,7 @@ def refuse_swallowed(path: Path, head: Heading, texts: list[str], number_wanted:
                 )
 
 
-def batches(path: Path, head: Heading, columns: list[str], uneven: list[str]) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, head: Heading, columns: list[str], uneven: list[str], size: int) -> Iterator[pa.RecordBatch]:
     """The rows under the line of names, as texts, in blocks."""
 
     def skip(row: pyarrow.csv.InvalidRow) -> str:
@@ -142,7 +150,7 @@ def batches(path: Path, head: Heading, columns: list[str], uneven: list[str]) ->
     with path.open("rb") as file:  # by name Arrow opens only what is UTF-8
         yield from pyarrow.csv.open_csv(
             file,
-            pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, block_size=1 << 22, encoding="latin1"),
+            pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, block_size=size, encoding="latin1"),
             pyarrow.csv.ParseOptions(delimiter=head.delimiter, newlines_in_values=True, invalid_row_handler=skip),
             pyarrow.csv.ConvertOptions(
                 include_columns=columns,

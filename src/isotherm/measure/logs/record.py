@@ -67,11 +67,11 @@ def assemble(
     for name, (key, row) in kept.items():
         points = gathered.points_of.pop(key)
         steps = np.concatenate([block for block, _ in points])
-        values = np.full(len(axis), np.nan)
-        # where a step is given twice, the assignment keeps the last value
-        values[np.searchsorted(axis, steps)] = np.concatenate([block for _, block in points])
-        series[name], sentence = finite(name, axis, values * row.scale + row.offset)
-        said += sentence + repeated(steps)
+        values = np.concatenate([block for _, block in points], dtype=np.float64)
+        series[name] = on_axis(axis, steps, values)
+        series[name] *= row.scale
+        series[name] += row.offset
+        said += finite(name, axis, series[name]) + repeated(steps)
     origin = {name: Origin(key, row.note) for name, (key, row) in kept.items()}
     said += [*gathered.notes(), *gaps(axis), *unread(gathered, kept)]
     if tool == UNKNOWN:
@@ -80,6 +80,15 @@ def assemble(
     return Log(
         source, axis, series, origin, known_settings(settings or {}, tool), tuple(dict.fromkeys([*notes, *said]))
     )
+
+
+def on_axis(axis: np.ndarray, steps: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The values at their steps, NaN at others; where a step is given twice, the last value is kept."""
+    if np.array_equal(steps, axis):
+        return values
+    found = np.full(len(axis), np.nan)
+    found[np.searchsorted(axis, steps)] = values
+    return found
 
 
 def nothing(gathered: Gathered, file: Path, format: str) -> str:
@@ -105,15 +114,16 @@ def choose(gathered: Gathered, tool: str) -> tuple[dict[str, tuple[str, Name]], 
     return kept, said
 
 
-def finite(name: str, axis: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """A series without what is beyond HUGE; logged values that are not finite are marked by infinity until here."""
+def finite(name: str, axis: np.ndarray, values: np.ndarray) -> list[str]:
+    """Takes out what is beyond HUGE; logged values that are not finite are marked by infinity until here."""
     said = []
-    beyond = np.abs(values) > HUGE
+    beyond = (values > HUGE) | (values < -HUGE)
     for bad, what in ((np.isinf(values), "NaN or infinite"), (beyond & np.isfinite(values), f"beyond {HUGE:g}")):
         if bad.any():
             where = f"{bad.sum()} steps, first at step {axis[bad][0]}" if bad.sum() > 1 else f"step {axis[bad][0]}"
             said.append(f"{name} is {what} at {where}.")
-    return np.where(beyond, np.nan, values), said
+    values[beyond] = np.nan
+    return said
 
 
 def repeated(steps: np.ndarray) -> list[str]:

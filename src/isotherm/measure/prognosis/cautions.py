@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from isotherm.measure.alarms import alarms
+from isotherm.measure.alarms import LOOKED_AT, alarms
 from isotherm.measure.laws.exhaustion import Exhaustion
 from isotherm.measure.laws.fit import Law
 from isotherm.measure.logs.record import Log
@@ -35,10 +35,11 @@ def cautions(log: Log, t: np.ndarray, h: Chosen, fall: Exhaustion | None, law: L
 
 def warnings(log: Log, t: np.ndarray, h: Chosen, steps: float | None) -> tuple[str, ...]:
     """Alarms; and, while a run goes on to `steps`, the risk of a collapse (docs/warning.md says what that is worth)."""
-    rows = np.isin(log.step, t)
-    seen = {**{name: x[rows] for name, x in log.series.items()}, "step": t, "entropy/exact": h.values}
     if len(t) < LEAST:
         return ()
+    rows = slice(None) if len(t) == len(log.step) else np.searchsorted(log.step, t)
+    seen = {name: log.series[name][rows] for name in LOOKED_AT if name in log.series}
+    seen |= {"step": t, "entropy/exact": h.values}
     found = alarms(seen)
     if steps and FITS[0].share * steps <= t[-1] < LATE * steps:
         found.append(f"{collapse_risk(seen, int(steps)).sentence} That was measured on one small model.")
