@@ -231,6 +231,9 @@ def learning_rate(config: Config, step: int) -> float:
 
 def mini_batches(kept: Rollout, tokens: Tokens, updates: int, seed: int) -> Iterator[tuple[Rollout, Tokens]]:
     """The groups in an order drawn for this step, cut into `updates` nearly equal parts."""
+    if updates == 1 and len(tokens):
+        yield kept, tokens
+        return
     groups = torch.from_numpy(np.unique(kept.group))
     order = groups[uniform(keys(seed, kept.step, groups), salt=2).argsort()]
     for part in order.tensor_split(updates):

@@ -74,8 +74,8 @@ def gradient(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rul
     decision = decide(seen, method)
     live = cheapest(batch, live_responses(method, decision, batch.length))
     chosen = spread(live, batch.length)
-    parts = decision.where(chosen), method, rule
-    total, current = ahead(policy, batch.rows(live), seen.where(chosen), *parts)
+    some = (batch.rows(live), seen.where(chosen), decision.where(chosen)) if not live.all() else (batch, seen, decision)
+    total, current = ahead(policy, *some, method, rule)
     return Gradient(total, put(seen.detach(), chosen, current), decision, chosen | (seen is not tokens))
 
 
