@@ -205,9 +205,8 @@ def test_a_token_without_probability_is_never_drawn(u: float) -> None:
     from isotherm.policy.batch import Head
 
     weight = torch.tensor([[-1e4], [0.0], [1.0], [-1e4]])
-    drawing = sampler.Drawing(1, 1, (2,))
-    chance = torch.tensor([[u]], dtype=torch.float64)
-    ids, ended = sampler.draw(torch.ones(1, 1), Head(weight), Sampling(1), chance, drawing, 0, torch.zeros(1).long())
+    drawing = sampler.Drawing(torch.tensor([[u]], dtype=torch.float64), 4, (2,))
+    ids, ended = sampler.draw(torch.ones(1, 1), Head(weight), Sampling(1), drawing, 0, torch.zeros(1).long())
     assert int(ids) in (1, 2)
     assert ended == int(drawing.finished) == int(ids == 2)
     assert drawing.length.tolist() == [1]

@@ -85,6 +85,7 @@ class CompiledCache:
         self.sizes[0] = len(rows)
         self.tensors[SLOT], self.tensors[GROUP] = self.slot, self.group = self.slot[rows], self.group[rows]
         self.table = torch.tensor([*self.sizes, *(0 if x is None else x.data_ptr() for x in self.tensors)])
+        self.numbers = self.table.numpy()  # the same memory, which is sooner written to through this
 
     def advance(self, ids: Tensor) -> Tensor:
         """Feeds one token to each response; returns the states that predict the next."""
@@ -93,7 +94,7 @@ class CompiledCache:
         if native.call("advance", self.table, ids.contiguous(), hidden, s.norm_eps):
             raise UserError(f"There is no memory for decoding {rows} responses at once; lower prompts or group.")
         self.sizes[USED] += 1
-        self.table[USED] = self.sizes[USED]
+        self.numbers[USED] = self.sizes[USED]
         return hidden
 
 

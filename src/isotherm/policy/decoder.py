@@ -198,11 +198,12 @@ class Decoder(nn.Module):
             cache.keep(torch.arange(len(batch.responses), device=x.device))
         return cache, self.last_norm(x).view(groups, width, -1)[:, -1].repeat_interleave(batch.n, 0)
 
-    @torch.no_grad()
     def advance(self, cache: Cache | CompiledCache, ids: Tensor) -> Tensor:
         """Feeds one token to each response; returns the states that predict the next."""
-        if isinstance(cache, CompiledCache):
-            return cache.advance(ids)
+        return cache.advance(ids) if isinstance(cache, CompiledCache) else self.advance_plain(cache, ids)
+
+    @torch.no_grad()
+    def advance_plain(self, cache: Cache, ids: Tensor) -> Tensor:
         x, turn = F.embedding(ids, self.embed), cache.turns.index_select(0, cache.position)
         for layer, w in enumerate(self.weights()):
             x = self.finish_layer(w, x, cache.attend(layer, *self.attend_inputs(w, x, turn)))

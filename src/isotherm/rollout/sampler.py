@@ -72,11 +72,12 @@ def draw_rows(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: Sa
     sampler = policy.frozen()
     empty = torch.zeros(rows, 1, dtype=torch.int64, device=device)
     cache, hidden = sampler.start(Batch(ids, lengths, empty, empty[:, 0]), room)
-    u = uniform(keys(key, torch.arange(room)[:, None]))  # [room, R]
-    drawing, t = Drawing(rows, room, policy.text.ends), 0
+    u = uniform(keys(key, torch.arange(room)[:, None]))
+    head = sampler.head
+    drawing, t = Drawing(u, len(head.weight), policy.text.ends), 0
     row = torch.arange(rows)  # the responses in the batch; some of them are finished
     for t in range(room):
-        chosen, ended = draw(hidden, sampler.head, rule, u, drawing, t, row)
+        chosen, ended = draw(hidden, head, rule, drawing, t, row)
         if ended:
             live = ~drawing.finished[row]
             keep = some_of(live, cache.step)
@@ -93,11 +94,16 @@ def draw_rows(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: Sa
 class Drawing:
     """What is drawn, [T, R]: time first, so that a step writes what lies side by side."""
 
-    def __init__(self, rows: int, room: int, ends: Sequence[int]) -> None:
+    def __init__(self, u: Tensor, vocabulary: int, ends: Sequence[int]) -> None:
+        room, rows = u.shape
+        self.u = u  # [T, R] in [0, 1)
         self.ids = torch.zeros(room, rows, dtype=torch.int64)
         self.statistics = torch.zeros(4, room, rows)  # log-prob, H, S2, S2L
         self.finished, self.length = torch.zeros(rows, dtype=torch.bool), torch.full((rows,), room)
         self.ends = torch.tensor(ends)
+        self.sums = torch.empty(torch.get_num_threads(), vocabulary // STRETCH + 1, dtype=torch.float64)
+        tensors = self.ends, u, *self.columns, self.finished, self.length, self.sums
+        self.table = torch.tensor([rows, vocabulary, len(ends), *(x.data_ptr() for x in tensors)])  # struct drawing
 
     @property
     def columns(self) -> tuple[Tensor, ...]:
@@ -127,13 +133,12 @@ def some_of(live: Tensor, step: int) -> Tensor:
     return order[: min(len(live), count + -count % step)].sort().values
 
 
-def draw(
-    hidden: Tensor, head: Head, rule: Sampling, u: Tensor, drawing: Drawing, t: int, row: Tensor
-) -> tuple[Tensor, int]:
+def draw(hidden: Tensor, head: Head, rule: Sampling, drawing: Drawing, t: int, row: Tensor) -> tuple[Tensor, int]:
     """Draws and notes token t of each of these responses; returns the tokens, and how many responses ended."""
     if not rule.top_k and rule.top_p >= 1 and native.fits(hidden, head.weight) and hidden.dtype == torch.float32:
-        return draw_compiled(hidden, head, rule.temperature, u, drawing, t, row)
-    chosen, statistics = draw_plain(hidden, head, rule, u[t] if len(row) == u.shape[1] else u[t, row])
+        return draw_compiled(hidden, head, rule.temperature, drawing, t, row)
+    u = drawing.u[t]
+    chosen, statistics = draw_plain(hidden, head, rule, u if len(row) == len(u) else u[row])
     return chosen, drawing.put(t, row, chosen, statistics)
 
 
@@ -153,17 +158,12 @@ def draw_plain(hidden: Tensor, head: Head, rule: Sampling, u: Tensor) -> tuple[T
 
 
 def draw_compiled(
-    hidden: Tensor, head: Head, temperature: float, u: Tensor, drawing: Drawing, t: int, row: Tensor
+    hidden: Tensor, head: Head, temperature: float, drawing: Drawing, t: int, row: Tensor
 ) -> tuple[Tensor, int]:
     """The same from all tokens in one pass over the logits (`native/draw.c`)."""
     logits = capped(product(hidden, head.weight, head.bias), head.cap)
-    rows, vocabulary = logits.shape
-    chosen = torch.empty(rows, dtype=torch.int64)
-    sums = torch.empty(torch.get_num_threads(), vocabulary // STRETCH + 1, dtype=torch.float64)
-    d = drawing
-    tensors = d.ends, u, *d.columns, d.finished, d.length, sums
-    table = torch.tensor([len(d.finished), vocabulary, len(d.ends), *(x.data_ptr() for x in tensors)])
-    ended = native.call("draw", table, logits, row, rows, t, float(temperature), chosen)
+    chosen = torch.empty(len(row), dtype=torch.int64)
+    ended = native.call("draw", drawing.table, logits, row, len(row), t, float(temperature), chosen)
     return chosen, ended
 
 

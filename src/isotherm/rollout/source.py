@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import torch
@@ -26,12 +27,14 @@ class Source:
 
     def number(self, i: int) -> Problem:
         if self.rows:
-            return self.rows[self.order(i // len(self.rows))[i % len(self.rows)]]
+            return self.rows[order(self.seed, i // len(self.rows), len(self.rows))[i % len(self.rows)]]
         family, level = self.mix[i % len(self.mix)]
         return problem(family, level, self.seed, i // len(self.mix), "train")
 
-    def order(self, epoch: int) -> list[int]:
-        return keys(self.seed, epoch, torch.arange(len(self.rows))).argsort().tolist()
+
+@functools.lru_cache(maxsize=2)  # a step asks for a few problems of one epoch, or of two
+def order(seed: int, epoch: int, count: int) -> list[int]:
+    return keys(seed, epoch, torch.arange(count)).argsort().tolist()
 
 
 def open_source(train: str, data: str, seed: int) -> Source:

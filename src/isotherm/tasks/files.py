@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from decimal import Decimal
@@ -114,6 +115,7 @@ def kind(found: object) -> str:
     return names.get(type(found), "a number")
 
 
+@functools.lru_cache(maxsize=4096)
 def number(text: str) -> Fraction | None:
     """`-1,234`, `0.5` or `3/4` exactly, or None for anything else."""
     if len(text) > DIGITS or not NUMBER.fullmatch(text):

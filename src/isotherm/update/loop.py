@@ -27,6 +27,7 @@ from isotherm.rollout.sampler import Sampling
 from isotherm.rollout.source import Source
 from isotherm.tokens.draws import keys, uniform
 from isotherm.tokens.stream import stream
+from isotherm.update import adamw
 from isotherm.update.clock import Clock
 from isotherm.update.config import Config
 from isotherm.update.finite import NonFinite, require_finite
@@ -89,7 +90,8 @@ class Trainer:
             if config.nonfinite == "stop":
                 raise
             skipped += 1
-        self.require_finite_weights()
+        for finite in [o.finite for o in outcomes] or [adamw.sums(self.optimizer)]:
+            require_finite(**finite)  # whatever the setting: weights and moments go into the checkpoint
         self.renew_reference(step)
         if outcomes and step % EVERY == 0:
             self.notes += look(config.method, method, outcomes[-1], self.state["quiet"], step)
@@ -111,13 +113,6 @@ class Trainer:
         if every and step % every == 0:
             self.reference = twin(self.policy)
             self.state["reference_step"] = step
-
-    def require_finite_weights(self) -> None:
-        """Of the policy and of the optimizer: no setting passes over these, for they go into the checkpoint."""
-        moments = [x for s in self.optimizer.state.values() for x in s.values()]
-        require_finite(weights=torch.stack([p.detach().sum() for p in self.policy.parameters().values()]))
-        if moments:
-            require_finite(optimizer_state=torch.stack([x.sum().to(moments[0].device) for x in moments]))
 
     def sample(self, step: int) -> tuple[Rollout, int]:
         """The step's rollout with its rewards, and how many rounds of refilling it took."""
@@ -240,6 +235,9 @@ def learning_rate(config: Config, step: int) -> float:
 
 def mini_batches(kept: Rollout, tokens: Tokens, updates: int, seed: int) -> Iterator[tuple[Rollout, Tokens]]:
     """The groups in an order drawn for this step, cut into `updates` nearly equal parts."""
+    if updates == 1 and len(tokens):
+        yield kept, tokens
+        return
     groups = torch.from_numpy(np.unique(kept.group))
     order = groups[uniform(keys(seed, kept.step, groups), salt=2).argsort()]
     for part in order.tensor_split(updates):

@@ -19,6 +19,7 @@ from isotherm.records import Rollout, Tokens
 from isotherm.tokens.local import Local
 from isotherm.tokens.score import Scores
 from isotherm.tokens.stream import spread
+from isotherm.update import adamw
 from isotherm.update.finite import NonFinite, require_finite
 from isotherm.update.live import cheapest, live_responses, put
 from isotherm.update.scoring import loss_of_rows, pieces, score_all, score_rows
@@ -46,6 +47,7 @@ class Outcome(NamedTuple):
     lr: float
     dynamics: dict[str, float]  # what the step was to do to the entropy
     measures: dict[str, float]  # by knob, what each control that has a measure found
+    finite: adamw.Finite
 
 
 def with_scores(tokens: Tokens, scores: Scores, fresh: bool) -> Tokens:
@@ -74,8 +76,8 @@ def gradient(policy: Policy, batch: Rollout, tokens: Tokens, method: Method, rul
     decision = decide(seen, method)
     live = cheapest(batch, live_responses(method, decision, batch.length))
     chosen = spread(live, batch.length)
-    parts = decision.where(chosen), method, rule
-    total, current = ahead(policy, batch.rows(live), seen.where(chosen), *parts)
+    some = (batch.rows(live), seen.where(chosen), decision.where(chosen)) if not live.all() else (batch, seen, decision)
+    total, current = ahead(policy, *some, method, rule)
     return Gradient(total, put(seen.detach(), chosen, current), decision, chosen | (seen is not tokens))
 
 
@@ -154,24 +156,20 @@ def optimizer_step(
     policy: Policy, optimizer: torch.optim.Optimizer, batch: Rollout, tokens: Tokens, method: Method, rule: Rule
 ) -> Outcome:
     """Gradient, clip, AdamW. Raises NonFinite, and leaves the weights alone, if anything is not a number."""
-    parameters = list(policy.parameters().values())
     try:
         with sloped(method, tokens):
             total, current, decision, scored = gradient(policy, batch, tokens, method, rule)
         require_finite(loss=total)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = adamw.total_norm([p.grad for p in policy.parameters().values() if p.grad is not None])
         require_finite(gradient=norm)
     except NonFinite:
         optimizer.zero_grad(set_to_none=True)
         raise
-    if rule.clip_grad:
-        torch.nn.utils.clip_grads_with_norm_(parameters, rule.clip_grad, norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    finite = adamw.step(optimizer, norm, rule.clip_grad)
     known = scored if rule.fresh else torch.full_like(scored, rule.rescored)  # else known where pi is; or the same
     mismatch = (current.sampler_logprob - current.old_logprob)[known].abs()
     lr = optimizer.param_groups[0]["lr"]
     dynamics = observed(current, method, decision, lr=lr, temperature=rule.temperature)
     measures = {c.knob: measure(c.measure, current) for c in method.controls if c.measure and len(current)}
     told = telemetry(current, method, decision)
-    return Outcome(float(total), float(norm), told, mismatch, current, decision, lr, dynamics, measures)
+    return Outcome(float(total), float(norm), told, mismatch, current, decision, lr, dynamics, measures, finite)
