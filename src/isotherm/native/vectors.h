@@ -67,15 +67,24 @@ INLINE void store_some(void *x, int64_t i, int64_t left, f16 value, enum kind ki
 /* As numbers of this kind would be read again. */
 INLINE f16 rounded16(f16 x, enum kind kind) {
     if (kind == FLOAT) return x;
+#ifdef __AVX512BF16__
+    __m512i wide = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x));
+    return (f16)_mm512_slli_epi32(wide, 16);
+#else
     bf16 kept[16];
     narrow16(kept, x);
     return widen16(kept);
+#endif
 }
 
 INLINE float sum16(f16 x) {
+#ifdef __AVX512F__
+    return _mm512_reduce_add_ps((__m512)x);
+#else
     float total = 0;
     for (int i = 0; i < 16; i++) total += x[i];
     return total;
+#endif
 }
 
 /* exp of numbers <= 88, as `fast_exp`. */
@@ -134,6 +143,22 @@ INLINE f16 sigmoid16(f16 x) {
     return guess * (2.0f - y * guess);
 #else
     return 1.0f / y;
+#endif
+}
+
+/* The same to 2^-13, for what is rounded to bfloat16 next. */
+INLINE f16 short_sigmoid16(f16 x) {
+#ifdef __AVX512F__
+    __m512 t = _mm512_mul_ps((__m512)x, _mm512_set1_ps(-1.44269504f)), n = _mm512_roundscale_ps(t, 8);
+    f16 f = (f16)_mm512_sub_ps(t, n); /* 2^f: Taylor, |f| <= 1/2 */
+    f16 p = all16(9.61812911e-3f);
+    p = p * f + 5.55041087e-2f;
+    p = p * f + 2.40226507e-1f;
+    p = p * f + 6.93147181e-1f;
+    p = p * f + 1.0f;
+    return (f16)_mm512_rcp14_ps(_mm512_add_ps(_mm512_scalef_ps((__m512)p, n), _mm512_set1_ps(1.0f)));
+#else
+    return sigmoid16(x);
 #endif
 }
 
