@@ -25,6 +25,9 @@ SHAPES = {
     "sizes that are no multiple of sixteen, untied": {
         "width": 40, "heads": 3, "kv_heads": 1, "head_width": 20, "mlp": 50, "tied": False,
     },
+    "wide, seven heads that share keys": {
+        "width": 264, "heads": 7, "kv_heads": 1, "head_width": 40, "mlp": 290, "layers": 1,
+    },
 }  # fmt: skip
 PROMPT_LENGTHS = torch.tensor([21, 3, 17, 1, 16])
 N = 3
@@ -145,6 +148,20 @@ def test_decoding_whatever_the_processor_has(shape: str, compute: torch.dtype, m
     assert max(apart(a, b) for a, b in zip(compiled, plain, strict=True)) < most
     states, _ = pulled(model, compiled=True)
     assert torch.isfinite(states).all()
+
+
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16], ids=str)
+def test_a_row_does_not_depend_on_those_beside_it(compute: torch.dtype, processor: int) -> None:
+    model = decoder("grouped heads, biases", compute).frozen()
+    n = 30  # more rows than go together
+    ids = torch.randint(0, 99, (20, 5 * n), generator=torch.Generator().manual_seed(4))
+    empty, few = torch.zeros(5 * n, 1, dtype=torch.int64), torch.tensor([3, 40, 65, 66, 149])
+    found = []
+    for rows in (torch.arange(5 * n), few):
+        cache, _ = model.start(Batch(prompts(), PROMPT_LENGTHS, empty, empty[:, 0]), 20)
+        cache.keep(rows)
+        found.append(torch.stack([model.advance(cache, x[rows]) for x in ids]))
+    assert torch.equal(found[0][:, few], found[1])
 
 
 def test_decoding_and_scoring_agree_better_than_bfloat16_needs() -> None:
