@@ -87,7 +87,7 @@ INLINE float sum16(f16 x) {
 #endif
 }
 
-/* exp of numbers <= 88, as `fast_exp`; with AVX512 of any. */
+/* exp of numbers <= 88, as `fast_exp`. */
 INLINE f16 exp16(f16 x) {
 #ifdef __AVX512F__
     f16 n = (f16)_mm512_roundscale_ps((__m512)(x * 1.44269504f), 8), r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -97,7 +97,8 @@ INLINE f16 exp16(f16 x) {
     p = p * r + 4.9999231e-1f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    return (f16)_mm512_scalef_ps((__m512)p, (__m512)n);
+    __mmask16 there = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-87.0f), _CMP_NLT_UQ);
+    return (f16)_mm512_maskz_scalef_ps(there, (__m512)p, (__m512)n);
 #else
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */
     u16x32 tiny = (u16x32)(x < -87.0f);
