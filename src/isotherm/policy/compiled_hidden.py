@@ -18,12 +18,10 @@ from isotherm.policy.weights import Weights
 if TYPE_CHECKING:
     from isotherm.policy.decoder import Decoder
 
-HEAD = 512  # the largest head width of the compiled functions
-
 
 def can(decoder: Decoder) -> bool:
     """Whether the compiled functions compute this decoder."""
-    wanted = decoder.compute in (torch.float32, torch.bfloat16) and decoder.shape.head_width <= HEAD
+    wanted = decoder.compute in (torch.float32, torch.bfloat16)
     return wanted and decoder.embed.dtype == torch.float32 and native.fits(decoder.embed)
 
 
@@ -75,21 +73,12 @@ def chunk_of(decoder: Decoder, batch: Batch) -> Chunk:
     return Chunk(packed.ids, int(sizes.sum()), packed.states, *sides, tensors, torch.tensor(table))
 
 
-class Side(NamedTuple):
-    """Attention of the prompts, or of the responses: rectangles of sequences * kv_heads, in the compute precision."""
-
-    q: Tensor  # [., rep * queries, head]
-    k: Tensor  # [., columns, head]
-    v: Tensor
-    p: Tensor  # [., rep * queries, columns]
-
-
 class Kept(NamedTuple):
     """What the backward pass reads of a layer."""
 
     x: Tensor  # the residual stream before attention
     y: Tensor  # that normalised
-    sides: tuple[Side, Side]
+    qkv: Tensor
     mixed: Tensor  # what attention returned, packed
     middle: Tensor  # the residual stream after attention
     middle_y: Tensor  # that normalised
@@ -146,67 +135,28 @@ class Run:
         delta: Tensor | None = None
         for w in self.layers:
             x, y = self.normal(x, delta)
-            sides, mixed = self.attention(chunk, F.linear(y, w.qkv, w.qkv_bias))
+            qkv = F.linear(y, w.qkv, w.qkv_bias)
+            mixed = self.attention(chunk, qkv)
             middle, middle_y = self.normal(x, F.linear(mixed, w.out, w.out_bias))
             gate_up = F.linear(middle_y, w.gate_up)
             opened = torch.empty(len(x), self.shape.mlp, dtype=self.kind)
             native.call("gated_forward", gate_up, opened, *opened.shape, is_bfloat(opened))
             if keep:
-                layers.append(Kept(x, y, sides, mixed, middle, middle_y, gate_up))
+                layers.append(Kept(x, y, qkv, mixed, middle, middle_y, gate_up))
             x, delta = middle, F.linear(opened, w.down)
         y, end = torch.empty_like(x), x if delta is None else torch.empty_like(x)
         kind = 0 if delta is None else is_bfloat(delta)
         native.call("normal_forward", x, end, delta, self.norm, y, *x.shape, self.shape.norm_eps, kind, 0)
         return y.index_select(0, chunk.states), KeptChunk(chunk, layers, end)
 
-    def rectangles(self, chunk: Chunk, kind: torch.dtype) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Empty q, k, v of the prompts and of the responses."""
-        s, found = self.shape, []
-        for (sequences, queries), columns in (
-            (chunk.prompts, chunk.prompts[1]),
-            (chunk.responses, chunk.prompts[1] + chunk.responses[1]),
-        ):
-            rows, keys = s.heads // s.kv_heads * queries, (sequences * s.kv_heads, columns, s.head_width)
-            q = torch.empty(sequences * s.kv_heads, rows, s.head_width, dtype=kind)
-            found.append((q, torch.empty(keys, dtype=kind), torch.empty(keys, dtype=kind)))
-        return found
-
-    def attention(self, chunk: Chunk, qkv: Tensor) -> tuple[tuple[Side, Side], Tensor]:
-        """Rectangles for the backward pass, and the heads' outputs, packed."""
-        own, half = self.rectangles(chunk, self.kind), is_bfloat(qkv)
-        wide = self.rectangles(chunk, torch.float32) if half else own
-        tables = [
-            torch.tensor([*addresses(*w[:2]), *(addresses(*o[:2]) if half else (0, 0)), *addresses(o[2])])
-            for w, o in zip(wide, own, strict=True)
-        ]
-        native.call("spread", chunk.table, qkv, self.cosine, self.sine, *tables, half)
-        sides, outputs = [], []
-        for number, ((q, k, _), o) in enumerate(zip(wide, own, strict=True)):
-            scores = torch.bmm(q, k.transpose(1, 2))
-            p = torch.empty(scores.shape, dtype=self.kind)
-            native.call("softmax_forward", chunk.table, scores, p, number, half)
-            sides.append(Side(*o, p))
-            outputs.append(torch.bmm(p, o[2]))
-        mixed = torch.empty(len(qkv), self.shape.heads * self.shape.head_width, dtype=self.kind)
-        mixed[chunk.real :] = 0
-        native.call("carry_heads", chunk.table, mixed, *outputs, 1, half)
-        return (sides[0], sides[1]), mixed
-
-    def attention_back(self, chunk: Chunk, sides: tuple[Side, Side], grad: Tensor) -> Tensor:
-        """From the gradient of the heads' outputs to that of q, k, v."""
-        half, outputs = is_bfloat(grad), [torch.empty_like(side.q) for side in sides]
-        native.call("carry_heads", chunk.table, grad, *outputs, 0, half)
-        tables, alive = [], []
-        for number, (side, g) in enumerate(zip(sides, outputs, strict=True)):
-            ds = torch.bmm(g, side.v.transpose(1, 2))
-            native.call("softmax_backward", chunk.table, side.p, ds, number, half)
-            found = torch.bmm(ds, side.k), torch.bmm(ds.transpose(1, 2), side.q), torch.bmm(side.p.transpose(1, 2), g)
-            alive.append(found)
-            tables.append(torch.tensor(addresses(*found)))
+    def attention(self, chunk: Chunk, qkv: Tensor, grad: Tensor | None = None) -> Tensor:
+        """The heads' outputs; with their gradient, that of q, k, v."""
         s = self.shape
-        out = torch.empty(len(grad), (s.heads + 2 * s.kv_heads) * s.head_width, dtype=self.kind)
+        heads = s.heads if grad is None else s.heads + 2 * s.kv_heads
+        out = torch.empty(len(qkv), heads * s.head_width, dtype=self.kind)
         out[chunk.real :] = 0
-        native.call("gather", chunk.table, *tables, self.cosine, self.sine, out, half)
+        room = torch.empty(native.call("attention_room", chunk.table), dtype=torch.uint8)
+        native.call("attention", chunk.table, qkv, self.cosine, self.sine, grad, out, room, is_bfloat(out))
         return out
 
     def normal_back(self, x: Tensor, dy: Tensor, g: Tensor, copy: Tensor) -> None:
@@ -237,13 +187,9 @@ class Run:
     def mixing_back(self, number: int, kept: Kept, chunk: Chunk, g: Tensor, copy: Tensor, total: Totals) -> None:
         w = self.layers[number]
         total.product(number, "out", copy, kept.mixed)
-        dqkv = self.attention_back(chunk, kept.sides, copy @ w.out)
+        dqkv = self.attention(chunk, kept.qkv, copy @ w.out)
         total.product(number, "qkv", dqkv, kept.y)
         for name, bias, part in (("out_bias", w.out_bias, copy), ("qkv_bias", w.qkv_bias, dqkv)):
             if bias is not None:
                 total.add(number, name, part.sum(0, dtype=torch.float32))
         self.normal_back(kept.x, dqkv @ w.qkv, g, copy)
-
-
-def addresses(*tensors: Tensor) -> list[int]:
-    return [x.data_ptr() for x in tensors]
