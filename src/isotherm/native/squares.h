@@ -11,8 +11,8 @@ enum { EDGE = 32, SQUARE = EDGE * EDGE };
 INLINE enum kind items(enum level level) { return level == TILES ? BFLOAT : FLOAT; }
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__)
-INLINE void multiply_tiles(float *c, const bf16 *a, int64_t a_step, const bf16 *b, int64_t b_step, int64_t steps,
-                           int add) {
+INLINE void multiply_tiles(float *c, const bf16 *a, int64_t a_step, const bf16 *b, int64_t b_step, const bf16 *rest,
+                           int64_t steps, int add) {
     enum { LINE = EDGE * sizeof(float), HALF = SQUARE / 2 };
     if (add) {
         _tile_loadd(0, c, LINE); _tile_loadd(1, c + 16, LINE);
@@ -24,6 +24,10 @@ INLINE void multiply_tiles(float *c, const bf16 *a, int64_t a_step, const bf16 *
         _tile_loadd(6, b, 64); _tile_loadd(4, a, 64); _tile_dpbf16ps(0, 4, 6);
         _tile_loadd(5, a + HALF, 64); _tile_dpbf16ps(2, 5, 6);
         _tile_loadd(7, b + HALF, 64); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(3, 5, 7);
+        if (!rest) continue;
+        _tile_loadd(6, rest, 64); _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(2, 5, 6);
+        _tile_loadd(7, rest + HALF, 64); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(3, 5, 7);
+        rest += b_step;
     }
     _tile_stored(0, c, LINE); _tile_stored(1, c + 16, LINE);
     _tile_stored(2, c + HALF, LINE); _tile_stored(3, c + HALF + 16, LINE);
@@ -39,14 +43,18 @@ INLINE __m512i in_turns(f16 x, f16 y) {
 }
 #endif
 
-INLINE void multiply_floats(float *c, const float *a, int64_t a_step, const float *b, int64_t b_step, int64_t steps,
-                            int add) {
+INLINE void multiply_floats(float *c, const float *a, int64_t a_step, const float *b, int64_t b_step, const float *rest,
+                            int64_t steps, int add) {
     for (int64_t first = 0; first < EDGE; first += 8) {
         f16 sum[8][2] = {0}, (*out)[2] = (f16(*)[2])(c + first * EDGE);
         if (add) memcpy(sum, out, sizeof sum);
         for (int64_t s = 0; s < steps; s++)
             for (int64_t k = 0; k < EDGE; k++) {
-                const f16 *line = (const f16 *)(b + s * b_step + k * EDGE);
+                f16 line[2];
+                for (int h = 0; h < 2; h++) {
+                    int64_t from = s * b_step + k * EDGE + 16 * h;
+                    line[h] = load16(b, from, FLOAT) + (rest ? load16(rest, from, FLOAT) : all16(0.0f));
+                }
                 const float *x = a + s * a_step + first * EDGE + k;
 #pragma GCC unroll 8
                 for (int r = 0; r < 8; r++) {
@@ -58,13 +66,14 @@ INLINE void multiply_floats(float *c, const float *a, int64_t a_step, const floa
     }
 }
 
-/* The square c = (or += with `add`) a_0 b_0 + a_1 b_1 + ..., whose factors lie `a_step` and `b_step` squares apart. */
-INLINE void multiply(float *c, const void *a, int64_t a_step, const void *b, int64_t b_step, int64_t steps, int add,
-                     enum level level) {
+/* The square c = (or += with `add`) a_0 b_0 + a_1 b_1 + ..., whose factors lie `a_step` and `b_step` squares apart. What
+   b lost in rounding is its `rest`, or NULL. */
+INLINE void multiply(float *c, const void *a, int64_t a_step, const void *b, int64_t b_step, const void *rest,
+                     int64_t steps, int add, enum level level) {
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__)
-    if (level == TILES) return multiply_tiles(c, a, a_step * SQUARE, b, b_step * SQUARE, steps, add);
+    if (level == TILES) return multiply_tiles(c, a, a_step * SQUARE, b, b_step * SQUARE, rest, steps, add);
 #endif
-    multiply_floats(c, a, a_step * SQUARE, b, b_step * SQUARE, steps, add);
+    multiply_floats(c, a, a_step * SQUARE, b, b_step * SQUARE, rest, steps, add);
 }
 
 /* [x, y] as row `row` of a left factor, rounded to `kind`. */
