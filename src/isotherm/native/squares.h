@@ -10,6 +10,17 @@ enum { EDGE = 32, SQUARE = EDGE * EDGE };
 
 INLINE enum kind items(enum level level) { return level == TILES ? BFLOAT : FLOAT; }
 
+#ifdef __AVX512BF16__
+/* [x, y] in bfloat16, and the two in turns. */
+INLINE __m512i side_by_side(f16 x, f16 y) { return (__m512i)_mm512_cvtne2ps_pbh((__m512)y, (__m512)x); }
+
+INLINE __m512i in_turns(f16 x, f16 y) {
+    __m512i first = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x));
+    __m512i second = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)y));
+    return _mm512_or_si512(first, _mm512_slli_epi32(second, 16));
+}
+#endif
+
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__)
 INLINE void multiply_tiles(float *c, const bf16 *a, int64_t a_step, const bf16 *b, int64_t b_step, const bf16 *rest,
                            int64_t steps, int add) {
@@ -32,15 +43,6 @@ INLINE void multiply_tiles(float *c, const bf16 *a, int64_t a_step, const bf16 *
     _tile_stored(0, c, LINE); _tile_stored(1, c + 16, LINE);
     _tile_stored(2, c + HALF, LINE); _tile_stored(3, c + HALF + 16, LINE);
 }
-
-/* [x, y] in bfloat16, and the two in turns. */
-INLINE __m512i side_by_side(f16 x, f16 y) { return (__m512i)_mm512_cvtne2ps_pbh((__m512)y, (__m512)x); }
-
-INLINE __m512i in_turns(f16 x, f16 y) {
-    __m512i first = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)x));
-    __m512i second = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)y));
-    return _mm512_or_si512(first, _mm512_slli_epi32(second, 16));
-}
 #endif
 
 INLINE void multiply_floats(float *c, const float *a, int64_t a_step, const float *b, int64_t b_step, const float *rest,
@@ -53,7 +55,8 @@ INLINE void multiply_floats(float *c, const float *a, int64_t a_step, const floa
                 f16 line[2];
                 for (int h = 0; h < 2; h++) {
                     int64_t from = s * b_step + k * EDGE + 16 * h;
-                    line[h] = load16(b, from, FLOAT) + (rest ? load16(rest, from, FLOAT) : all16(0.0f));
+                    line[h] = load16(b, from, FLOAT);
+                    if (rest) line[h] += load16(rest, from, FLOAT);
                 }
                 const float *x = a + s * a_step + first * EDGE + k;
 #pragma GCC unroll 8

@@ -30,7 +30,7 @@ static inline void transpose(__m512i r[16]) {
 #endif
 
 /* A row of x is `from` words after the last, and one of y `into`. */
-INLINE void transpose16(const void *x, int64_t from, void *y, int64_t into) {
+__attribute__((noinline, unused)) static void transpose16(const void *x, int64_t from, void *y, int64_t into) {
     const char *a = x;
     char *b = y;
 #ifdef __AVX512F__

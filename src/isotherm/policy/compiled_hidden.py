@@ -1,4 +1,4 @@
-"""`Decoder.hidden` with its gradient by hand: torch multiplies the matrices, `native/layers.c` does what lies between.
+"""`Decoder.hidden` with its gradient by hand: torch multiplies the matrices, `native/` does what lies between.
 
 Chunks of a few groups go through all layers one after another, so that what a layer hands on stays in the cache.
 """
@@ -56,21 +56,18 @@ class Chunk(NamedTuple):
     ids: Tensor  # [N]
     real: int  # of them are
     states: Tensor  # the packed token whose state predicts each response token
-    prompts: tuple[int, int]  # how many, and of how many columns
-    responses: tuple[int, int]
     tensors: tuple[Tensor, ...]  # prompt lengths, fed tokens, first tokens: kept alive for `table`
     table: Tensor  # struct chunk
 
 
 def chunk_of(decoder: Decoder, batch: Batch) -> Chunk:
-    (groups, width), (rows, room), s = batch.prompts.shape, batch.responses[:, 1:].shape, decoder.shape
+    (groups, width), room, s = batch.prompts.shape, batch.responses.shape[1] - 1, decoder.shape
     packed, fed = batch.packing(), batch.lengths - 1
     sizes = torch.cat((batch.prompt_lengths, fed))
     first = sizes.cumsum(0) - sizes
     tensors = batch.prompt_lengths.contiguous(), fed, first
     table = [groups, batch.n, width, room, s.heads, s.kv_heads, s.head_width, *(x.data_ptr() for x in tensors)]
-    sides = (groups, width), (rows, room)
-    return Chunk(packed.ids, int(sizes.sum()), packed.states, *sides, tensors, torch.tensor(table))
+    return Chunk(packed.ids, int(sizes.sum()), packed.states, tensors, torch.tensor(table))
 
 
 class Kept(NamedTuple):
