@@ -36,13 +36,13 @@ def start(decoder: Decoder, batch: Batch, room: int) -> tuple[CompiledCache, Ten
     states = []
     for part in Batch(batch.prompts, batch.prompt_lengths, ones[:, None], ones).chunks():
         found, kept = run.forward(chunk_of(decoder, part), keep=True)
-        first, k, v = sum(map(len, states)), *torch.empty(2, len(found), s.kv_heads * width * s.head_width, dtype=run.kind)
+        first, keys = sum(map(len, states)), torch.empty(2, len(found), s.kv_heads, width, s.head_width, dtype=run.kind)
         for layer, shared in zip(kept.layers, cache.shared, strict=True):
-            table = kept.chunk.table
-            native.call("prompt_keys", table, layer.qkv, run.cosine, run.sine, k, v, cache.kind)
+            turns = run.cosine, run.sine
+            native.call("prompt_keys", kept.chunk.table, layer.qkv, *turns, *keys.unbind(), cache.kind)
             sizes = len(found), s.kv_heads, width, s.head_width, cache.prompt_room, cache.kind
             into, lengths = (x[first:] for x in shared), part.prompt_lengths.contiguous()
-            native.call("keep_prompts", k, v, *into, lengths, *sizes)
+            native.call("keep_prompts", *keys.unbind(), *into, lengths, *sizes)
         states.append(found)
     return cache, torch.cat(states).repeat_interleave(batch.n, 0)
 
