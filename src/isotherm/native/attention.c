@@ -77,6 +77,7 @@ INLINE void enter_queries(struct work w, struct span x, const struct queries *q,
         right_of(OF(g), OF(g_right), level);
         right_of_transpose(OF(g), OF(g_turned), level);
     }
+#undef OF
 }
 
 INLINE f16 either(u16x32 which, f16 a, f16 b) { return (f16)(((u16x32)a & which) | ((u16x32)b & ~which)); }
