@@ -11,6 +11,7 @@ from torch import Tensor
 from isotherm import native
 from isotherm.policy import batch as batches
 from isotherm.policy.batch import Batch
+from isotherm.policy.compiled_hidden import Run, chunk_of
 from isotherm.policy.decoder import Decoder
 from models import tiny_shape
 
@@ -28,6 +29,7 @@ SHAPES = {
     "wide, seven heads that share keys": {
         "width": 264, "heads": 7, "kv_heads": 1, "head_width": 40, "mlp": 290, "layers": 1,
     },
+    "wide heads": {"width": 48, "heads": 5, "kv_heads": 1, "head_width": 72},
 }  # fmt: skip
 PROMPT_LENGTHS = torch.tensor([21, 3, 17, 1, 16])
 N = 3
@@ -77,6 +79,17 @@ def doubled(model: Decoder) -> Decoder:
     return twin.double()
 
 
+@pytest.fixture(params=[2, 1, 0], ids=["tiles", "dot products", "neither"])
+def processor(request: pytest.FixtureRequest) -> Iterator[int]:
+    """What the processor has for bfloat16, at most."""
+    level = native.call("limit_bfloat", request.param)
+    if level < request.param:
+        native.call("limit_bfloat", -1)
+        pytest.skip("this processor does not have it")
+    yield level
+    native.call("limit_bfloat", -1)
+
+
 @pytest.mark.parametrize("tokens", [8192, 30], ids=["one chunk", "many chunks"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_float32_states_and_gradients_against_float64(shape: str, tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +105,7 @@ def test_float32_states_and_gradients_against_float64(shape: str, tokens: int, m
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_bfloat16_is_no_further_from_the_truth_than_the_plain_functions(shape: str) -> None:
+def test_bfloat16_is_no_further_from_the_truth_than_the_plain_functions(shape: str, processor: int) -> None:
     model = decoder(shape, torch.bfloat16)
     truth = pulled(doubled(model), compiled=False)
     found = [pulled(model, compiled) for compiled in (True, False)]
@@ -102,6 +115,20 @@ def test_bfloat16_is_no_further_from_the_truth_than_the_plain_functions(shape: s
     errors = [apart(g, flat[2]) for g in flat[:2]]
     assert errors[0] < 1.5 * errors[1]
     assert errors[0] < 0.02
+
+
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16], ids=str)
+def test_attention_whatever_the_number_of_threads(compute: torch.dtype) -> None:
+    model, before, found = decoder("grouped heads, biases", compute), torch.get_num_threads(), []
+    run = Run(model, model.weights(), model.embed.detach(), model.norm.detach(), 40)
+    chunk, generator = chunk_of(model, scored()), torch.Generator().manual_seed(4)
+    qkv = torch.randn(len(chunk.ids), 8 * 32, generator=generator).to(compute)
+    grad = torch.randn(len(chunk.ids), 4 * 32, generator=generator).to(compute)
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        found.append((run.attention(chunk, qkv), run.attention(chunk, qkv, grad)))
+    torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
 
 
 @pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16], ids=str)
@@ -126,17 +153,6 @@ def decoded(model: Decoder, compiled: bool) -> list[Tensor]:
                 rows = torch.tensor([0, 3, 4, 7, 9, 14])
                 cache.keep(rows)
     return found
-
-
-@pytest.fixture(params=[2, 1, 0], ids=["tiles", "dot products", "neither"])
-def processor(request: pytest.FixtureRequest) -> Iterator[int]:
-    """What the processor has for bfloat16, at most."""
-    level = native.call("limit_bfloat", request.param)
-    if level < request.param:
-        native.call("limit_bfloat", -1)
-        pytest.skip("this processor does not have it")
-    yield level
-    native.call("limit_bfloat", -1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -1,9 +1,6 @@
 /* Packs the factors of `product.c` from float or bfloat16, rounded to the nearest. */
-#include "numbers.h"
 #include "product.h"
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
+#include "transpose.h"
 
 static inline bf16 item(const void *x, int64_t i, int64_t wide) {
     return wide ? narrow(((const float *)x)[i]) : ((const bf16 *)x)[i];
@@ -13,32 +10,6 @@ static inline bf16 item(const void *x, int64_t i, int64_t wide) {
 static inline __m256i sixteen(const void *x, int64_t i, int64_t wide) {
     if (!wide) return _mm256_loadu_si256((const __m256i *)((const bf16 *)x + i));
     return (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps((const float *)x + i));
-}
-
-/* 16 rows of 16 32-bit words -> their transpose. */
-static inline void transpose(__m512i r[16]) {
-    __m512i t[16];
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4)
-        for (int j = 0; j < 2; j++) {
-            r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + j + 2]);
-            r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + j + 2]);
-        }
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-        r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-        r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-    }
 }
 #endif
 

@@ -39,11 +39,12 @@ def start(decoder: Decoder, batch: Batch, room: int) -> tuple[CompiledCache, Ten
     states = []
     for part in Batch(batch.prompts, batch.prompt_lengths, ones[:, None], ones).chunks():
         found, kept = run.forward(chunk_of(decoder, part), keep=True)
-        first = sum(map(len, states))
+        first, keys = sum(map(len, states)), torch.empty(2, len(found), s.kv_heads, width, s.head_width, dtype=run.kind)
         for layer, shared in zip(kept.layers, cache.shared, strict=True):
-            k, v = layer.sides[0].k, layer.sides[0].v
+            turns, lengths = (run.cosine, run.sine), part.prompt_lengths.contiguous()
+            native.call("prompt_keys", kept.chunk.table, layer.qkv, *turns, *keys.unbind(), cache.kind)
             sizes = first, len(found), groups, s.kv_heads, width, s.head_width, cache.kind
-            native.call("keep_prompts", k, v, *shared, part.prompt_lengths.contiguous(), *sizes)
+            native.call("keep_prompts", *keys.unbind(), *shared, lengths, *sizes)
         states.append(found)
     return cache, torch.cat(states).repeat_interleave(batch.n, 0)
 

@@ -20,12 +20,10 @@ from isotherm.policy.weights import Weights
 if TYPE_CHECKING:
     from isotherm.policy.decoder import Decoder
 
-HEAD = 512  # the largest head width of the compiled functions
-
 
 def can(decoder: Decoder) -> bool:
     """Whether the compiled functions compute this decoder."""
-    return decoder.shape.head_width <= HEAD and compiled_weights.can(decoder)
+    return compiled_weights.can(decoder)
 
 
 def hidden(decoder: Decoder, batch: Batch) -> Tensor:
@@ -62,30 +60,18 @@ class Chunk(NamedTuple):
     ids: Tensor  # [N]
     real: int  # of them are
     states: Tensor  # the packed token whose state predicts each response token
-    prompts: tuple[int, int]  # how many, and of how many columns
-    responses: tuple[int, int]
     tensors: tuple[Tensor, ...]  # prompt lengths, fed tokens, first tokens: kept alive for `table`
     table: Tensor  # struct chunk
 
 
 def chunk_of(decoder: Decoder, batch: Batch) -> Chunk:
-    (groups, width), (rows, room), s = batch.prompts.shape, batch.responses[:, 1:].shape, decoder.shape
+    (groups, width), room, s = batch.prompts.shape, batch.responses.shape[1] - 1, decoder.shape
     packed, fed = batch.packing(), batch.lengths - 1
     sizes = torch.cat((batch.prompt_lengths, fed))
     first = sizes.cumsum(0) - sizes
     tensors = batch.prompt_lengths.contiguous(), fed, first
     table = [groups, batch.n, width, room, s.heads, s.kv_heads, s.head_width, *(x.data_ptr() for x in tensors)]
-    sides = (groups, width), (rows, room)
-    return Chunk(packed.ids, int(sizes.sum()), packed.states, *sides, tensors, torch.tensor(table))
-
-
-class Side(NamedTuple):
-    """Attention of the prompts, or of the responses: rectangles of sequences * kv_heads, in the compute precision."""
-
-    q: Tensor  # [., rep * queries, head]
-    k: Tensor  # [., columns, head]
-    v: Tensor
-    p: Tensor  # [., rep * queries, columns]
+    return Chunk(packed.ids, int(sizes.sum()), packed.states, tensors, torch.tensor(table))
 
 
 class Kept(NamedTuple):
@@ -93,7 +79,7 @@ class Kept(NamedTuple):
 
     x: Tensor  # the residual stream before attention
     y: Tensor  # that normalised
-    sides: tuple[Side, Side]
+    qkv: Tensor
     mixed: Tensor  # what attention returned, packed
     middle: Tensor  # the residual stream after attention
     middle_y: Tensor  # that normalised
@@ -145,62 +131,23 @@ class Run:
         x, layers, multiply = self.embed.index_select(0, chunk.ids), [], self.products
         y = self.normal(x)
         for number, w in enumerate(self.layers, 1):
-            sides, mixed = self.attention(chunk, multiply.linear(y, w.qkv, w.qkv_bias))
+            qkv = multiply.linear(y, w.qkv, w.qkv_bias)
+            mixed = self.attention(chunk, qkv)
             middle, middle_y = multiply.add_normal(mixed, w.out, w.out_bias, x)
             last, before = self.norm if number == len(self.layers) else None, (x, y)
             x, y, gate_up = multiply.mlp(middle_y, w, middle, last)
             if keep:
-                layers.append(Kept(*before, sides, mixed, middle, middle_y, gate_up))
+                layers.append(Kept(*before, qkv, mixed, middle, middle_y, gate_up))
         return y.index_select(0, chunk.states), KeptChunk(chunk, layers, x)
 
-    def rectangles(self, chunk: Chunk, kind: torch.dtype) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Empty q, k, v of the prompts and of the responses."""
-        s, found = self.shape, []
-        for (sequences, queries), columns in (
-            (chunk.prompts, chunk.prompts[1]),
-            (chunk.responses, chunk.prompts[1] + chunk.responses[1]),
-        ):
-            rows, keys = s.heads // s.kv_heads * queries, (sequences * s.kv_heads, columns, s.head_width)
-            q = torch.empty(sequences * s.kv_heads, rows, s.head_width, dtype=kind)
-            found.append((q, torch.empty(keys, dtype=kind), torch.empty(keys, dtype=kind)))
-        return found
-
-    def attention(self, chunk: Chunk, qkv: Tensor) -> tuple[tuple[Side, Side], Tensor]:
-        """Rectangles for the backward pass, and the heads' outputs, packed."""
-        own, half = self.rectangles(chunk, self.kind), is_bfloat(qkv)
-        wide = self.rectangles(chunk, torch.float32) if half else own
-        tables = [
-            torch.tensor([*addresses(*w[:2]), *(addresses(*o[:2]) if half else (0, 0)), *addresses(o[2])])
-            for w, o in zip(wide, own, strict=True)
-        ]
-        native.call("spread", chunk.table, qkv, self.cosine, self.sine, *tables, half)
-        sides, outputs = [], []
-        for number, ((q, k, _), o) in enumerate(zip(wide, own, strict=True)):
-            scores = torch.bmm(q, k.transpose(1, 2))
-            p = torch.empty(scores.shape, dtype=self.kind)
-            native.call("softmax_forward", chunk.table, scores, p, number, half)
-            sides.append(Side(*o, p))
-            outputs.append(torch.bmm(p, o[2]))
-        mixed = torch.empty(len(qkv), self.shape.heads * self.shape.head_width, dtype=self.kind)
-        mixed[chunk.real :] = 0
-        native.call("carry_heads", chunk.table, mixed, *outputs, 1, half)
-        return (sides[0], sides[1]), mixed
-
-    def attention_back(self, chunk: Chunk, sides: tuple[Side, Side], grad: Tensor) -> Tensor:
-        """From the gradient of the heads' outputs to that of q, k, v."""
-        half, outputs = is_bfloat(grad), [torch.empty_like(side.q) for side in sides]
-        native.call("carry_heads", chunk.table, grad, *outputs, 0, half)
-        tables, alive = [], []
-        for number, (side, g) in enumerate(zip(sides, outputs, strict=True)):
-            ds = torch.bmm(g, side.v.transpose(1, 2))
-            native.call("softmax_backward", chunk.table, side.p, ds, number, half)
-            found = torch.bmm(ds, side.k), torch.bmm(ds.transpose(1, 2), side.q), torch.bmm(side.p.transpose(1, 2), g)
-            alive.append(found)
-            tables.append(torch.tensor(addresses(*found)))
+    def attention(self, chunk: Chunk, qkv: Tensor, grad: Tensor | None = None) -> Tensor:
+        """The heads' outputs; with their gradient, that of q, k, v."""
         s = self.shape
-        out = torch.empty(len(grad), (s.heads + 2 * s.kv_heads) * s.head_width, dtype=self.kind)
+        heads = s.heads if grad is None else s.heads + 2 * s.kv_heads
+        out = torch.empty(len(qkv), heads * s.head_width, dtype=self.kind)
         out[chunk.real :] = 0
-        native.call("gather", chunk.table, *tables, self.cosine, self.sine, out, half)
+        room = torch.empty(native.call("attention_room", chunk.table), dtype=torch.uint8)
+        native.call("attention", chunk.table, qkv, self.cosine, self.sine, grad, out, room, is_bfloat(out))
         return out
 
     def backward(self, kept: KeptChunk, grad: Tensor, total: Totals) -> None:
@@ -223,13 +170,9 @@ class Run:
     def mixing_back(self, number: int, kept: Kept, chunk: Chunk, g: Tensor, copy: Tensor, total: Totals) -> None:
         w, multiply = self.layers[number], self.products
         total.product(number, "out", copy, kept.mixed)
-        dqkv = self.attention_back(chunk, kept.sides, multiply.linear_back(copy, w.out))
+        dqkv = self.attention(chunk, kept.qkv, multiply.linear_back(copy, w.out))
         total.product(number, "qkv", dqkv, kept.y)
         for name, bias, part in (("out_bias", w.out_bias, copy), ("qkv_bias", w.qkv_bias, dqkv)):
             if bias is not None:
                 total.sum(number, name, part)
         multiply.normal_back(dqkv, w.qkv, kept.x, g, copy)
-
-
-def addresses(*tensors: Tensor) -> list[int]:
-    return [x.data_ptr() for x in tensors]
