@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,7 +63,7 @@ def widen(x: Tensor, width: int) -> Tensor:
 @torch.no_grad()
 def sample_rows(policy: Policy, prompts: Sequence[Sequence[int]], n: int, rule: Sampling, key: Tensor) -> Sampled:
     """In inference mode where the model is ours: others may keep tensors made there, which training cannot use."""
-    with torch.inference_mode(isinstance(policy.module, Decoder)):
+    with torch.inference_mode() if isinstance(policy.module, Decoder) else nullcontext():
         return draw_rows(policy, prompts, n, rule, key)
 
 
