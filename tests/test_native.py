@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,12 @@ needs_compiler = pytest.mark.skipif(not native.on(), reason=native.reason())
 
 
 @needs_compiler
+@pytest.mark.skipif(platform.system() != "Linux" or not shutil.which("cc"), reason="there is no C compiler here")
+def test_where_there_is_a_compiler_it_compiles() -> None:
+    """Else every test of the compiled functions would be one of their plain twins."""
+    assert native.build().functions is not None, native.build().reason
+
+
 def test_it_is_compiled_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fresh().functions is not None
     assert [p.suffix for p in sorted(place.iterdir())] == ["", ".so"]  # a lock, and what was made

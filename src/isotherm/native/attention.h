@@ -4,7 +4,7 @@
 #pragma once
 #include "squares.h"
 
-enum { AHEAD = 32 }; /* tokens */
+enum { SOON = 32 }; /* tokens */
 
 struct chunk {
     int64_t groups, n, width, room, heads, kv, head; /* prompts have at most `width` tokens, responses feed `room` */
@@ -105,7 +105,7 @@ INLINE void enter(struct work w, const void *x, int64_t width, int64_t position,
                   int64_t row, enum kind kind, enum level level) {
     for (int64_t j = 0; j < w.chunks; j++) {
         f16 a, b;
-        __builtin_prefetch(at(x, 32 * j + AHEAD * width, kind));
+        __builtin_prefetch(at(x, 32 * j + SOON * width, kind));
         parted(at(x, 32 * j, kind), w.c.head / 2 - 16 * j, &a, &b, kind);
         if (position >= 0) turn(w, position, j, 1.0f, &a, &b);
         int64_t to_place = place(w, row, j);

@@ -105,7 +105,7 @@ static void normal(const struct job *j, int64_t first, int64_t rows, float *c, i
             f16 more = rounded16(load_some(c, i, left, FLOAT), BFLOAT);
             store_some(j->to, at_row + i, left, load_some(j->from, at_row + i, left, FLOAT) + more, FLOAT);
         }
-        EITHER(!j->wide, normal_row(j->to + at_row, j->scale, to(j->y, at_row, BFLOAT), width, j->eps, BFLOAT),
+        EITHER((!j->wide), normal_row(j->to + at_row, j->scale, to(j->y, at_row, BFLOAT), width, j->eps, BFLOAT),
                normal_row(j->to + at_row, j->scale, to(j->y, at_row, FLOAT), width, j->eps, FLOAT));
     }
 }
