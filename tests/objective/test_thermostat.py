@@ -37,24 +37,26 @@ def plant(thermostat, authority, *, fall=0.02, noise=0.01, seed=0, start=0.35):
     return np.array(rows).T
 
 
-@pytest.mark.parametrize("knob", ["entropy_bonus.c", "par.neg"])
+@pytest.mark.parametrize(("knob", "free"), [("entropy_bonus.c", 0.5), ("par.neg", 0.8)])
 @pytest.mark.parametrize("authority", [0.03, 0.06, 0.12])
 @pytest.mark.parametrize("text", ["0.3", "linear(start, 0.2)", "cosine(start, 0.2)"])
-def test_the_line_is_held_although_the_gain_is_not_known(knob, authority, text):
+def test_the_line_is_held_although_the_gain_is_not_known(knob, free, authority, text):
+    """The first order, which the pushed knob goes by, is right in one, two and four times too small in the others."""
     errors, inside = [], []
     for seed in range(4):
         seen, aim, value, _ = plant(Thermostat(line(text), (KNOBS[knob],), (0.0,), 0.66), [authority], seed=seed)
         errors.append(tracking(seen, aim)[STEPS // 10 :])
         inside.append(np.mean([not at_bound(KNOBS[knob], v) for v in value[STEPS // 10 :]]))
-    assert np.mean(np.array(errors) < 0.05) > 0.75
-    assert np.mean(inside) > 0.8
+    assert np.mean(np.array(errors) < 0.05) > 0.9
+    assert np.mean(inside) > free
 
 
 @pytest.mark.parametrize("knob", ["par.pos", "par.neg"])
-def test_a_knob_that_sets_a_level_holds_a_line_within_its_reach(knob):
+def test_a_knob_that_sets_a_level_holds_a_multiple_of_the_natural_course(knob):
     """As the built-in model answers PAR: log H comes to the natural fall plus .5 times the place, within 15 steps."""
-    steps, text = 60, "points(start, 0.275, 0.245, 0.226, 0.21, 0.197, 0.186, 0.177, 0.169, 0.162, 0.155, 0.149, 0.143)"
-    at, natural = [1, 5, 10, 15, 20, 30, 40, 60], [0.347, 0.274, 0.228, 0.2, 0.18, 0.155, 0.139, 0.117]
+    steps, at, natural = 60, [1, 5, 10, 15, 20, 30, 40, 60], [0.347, 0.274, 0.228, 0.2, 0.18, 0.155, 0.139, 0.117]
+    course = 1.12 * np.exp(np.interp(np.linspace(1, steps, 13)[1:], at, np.log(natural)))
+    text = f"points(start, {', '.join(f'{h:.3f}' for h in course)})"
     errors, inside = [], []
     for seed in range(4):
         draw, held = np.random.default_rng(seed), Thermostat(line(text), (KNOBS[knob],), (1.0,), 0.66)
@@ -112,7 +114,7 @@ def test_of_a_pushed_knob_only_what_it_adds_to_its_rest_counts():
             state = held.update(state, Measured(step, 20, h, 0.01, change))
         found.append(state["values"]["sampled_entropy.c"])
     assert found[0] == pytest.approx(found[1])
-    assert 0.001 < found[0]
+    assert found[0] > 0.001
 
 
 def test_out_of_reach_the_knob_stays_at_its_bound_and_comes_back_at_once():
