@@ -7,6 +7,7 @@ constant; the runs are kept in a file of the bank's form, and those that are the
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ def main() -> None:
     for run in runs:  # those made before a knob was among the arms
         missed = {c: np.full(len(run.metrics["step"]), np.nan, np.float32) for c in COLUMNS if c not in run.metrics}
         run.metrics.update(missed)
-    wanted = {identity(s): s for seed in seeds for a in arms for s in (settings(a, seed, side) for side in SIDES)}
+    each = [(arm, seed, side) for side in SIDES for seed in seeds for arm in arms]
+    wanted = {identity(s): s for s in itertools.starmap(settings, each)}
     todo, begun, code = missing(runs, list(wanted.values())), time.monotonic(), describe()
     for count, job in enumerate(todo, 1):
         runs.append(make(job, code, COLUMNS))
