@@ -55,7 +55,7 @@ def test_the_line_is_held_although_the_gain_is_not_known(knob, free, authority, 
 def test_a_knob_that_sets_a_level_holds_a_multiple_of_the_natural_course(knob):
     """As the built-in model answers PAR: log H comes to the natural fall plus .5 times the place, within 15 steps."""
     steps, at, natural = 60, [1, 5, 10, 15, 20, 30, 40, 60], [0.347, 0.274, 0.228, 0.2, 0.18, 0.155, 0.139, 0.117]
-    course = 1.12 * np.exp(np.interp(np.linspace(1, steps, 13)[1:], at, np.log(natural)))
+    course = 1.2 * np.exp(np.interp(np.linspace(1, steps, 13)[1:], at, np.log(natural)))
     text = f"points(start, {', '.join(f'{h:.3f}' for h in course)})"
     errors, inside = [], []
     for seed in range(4):

@@ -21,7 +21,7 @@ from isotherm.objective.method import Measured
 Values = dict[str, float]
 
 # By how a knob acts: the temperature at once, others on the states that they push, or through what the states share.
-REACH = {"at once": 1.5, "pushed": 2.0, "shared": 8.0}  # steps in which a distance to the line is to be made good
+REACH = {"at once": 1.5, "pushed": 2.0, "shared": 6.0}  # steps in which a distance to the line is to be made good
 RISE = 0.2  # of a knob's scale in one step towards more entropy; the way back is free, for explosions are faster
 FIRST = {"at once": 1.0, "pushed": 1.0, "shared": 0.05}  # s at first; the first order is taken at its word
 SCALES = 30.0  # how many times more or less than at first the scale may become
