@@ -7,6 +7,7 @@ constant; the runs are kept in a file of the bank's form, and those that are the
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -24,23 +25,28 @@ RUNS = BANK.with_name("thermostat.parquet")
 ABOVE = "points(start, 0.275, 0.245, 0.226, 0.21, 0.197, 0.186, 0.177, 0.169, 0.162, 0.155, 0.149, 0.143)"
 # 1.12 times that of seeds 31 to 45 in the present settings: no pace of its own, and nearer to the middle of the reach
 MILD = "points(start, 0.311, 0.257, 0.226, 0.205, 0.19, 0.175, 0.169, 0.159, 0.152, 0.145, 0.136, 0.136)"
-# arm: (knob, method on the line, knob to hold by, line, the same method with its published constant)
+# 1.12 times that of seeds 20 to 22 with 256 problems a step, smoothed in log(step + 4), and come to in six steps
+STEADY = (
+    "points(start, 0.304, 0.269, 0.245, 0.221, 0.202, 0.187, 0.173, 0.162, 0.152, 0.143, 0.136, 0.13, 0.124, 0.12, "
+    "0.115, 0.111, 0.107, 0.104, 0.101, 0.098, 0.095, 0.092, 0.09, 0.088, 0.086, 0.084, 0.082, 0.081, 0.079, 0.077)"
+)
+# arm: (knob, method on the line, knob to hold by, line, the same method with its published constant, problems a step)
 ARMS = {
-    "par.pos": ("par.pos", "par", "par.pos", ABOVE, "par"),
-    "par.neg": ("par.neg", "par", "par.neg", ABOVE, "par"),
-    "sampling.temperature": ("sampling.temperature", "grpo", "temperature", "linear(start, 0.2)", "grpo"),
-    "sampled_entropy.c": ("sampled_entropy.c", "sampled_entropy", "", ABOVE, "sampled_entropy"),
-    "reference_kl.c": ("reference_kl.c", "reference_kl", "", ABOVE, "reference_kl"),
-    "par.neg/mild": ("par.neg", "par", "par.neg", MILD, "par"),
-    "sampled_entropy.c/mild": ("sampled_entropy.c", "sampled_entropy", "", MILD, "sampled_entropy"),
+    "entropy_bonus.c": ("entropy_bonus.c", "entropy_bonus", "", STEADY, "entropy_bonus", 256),
+    "sampled_entropy.c": ("sampled_entropy.c", "sampled_entropy", "", STEADY, "sampled_entropy", 256),
+    "sampling.temperature": ("sampling.temperature", "grpo", "temperature", "linear(start, 0.2)", "grpo", 64),
+    "par.pos": ("par.pos", "par", "par.pos", ABOVE, "par", 64),
+    "par.neg": ("par.neg", "par", "par.neg", ABOVE, "par", 64),
+    "reference_kl.c": ("reference_kl.c", "reference_kl", "", ABOVE, "reference_kl", 64),
+    "par.neg/mild": ("par.neg", "par", "par.neg", MILD, "par", 64),
 }
-SETTINGS = {"prompts": 64, "steps": 60, "max_new": 24, "held_out": "", "eval_every": 0, "eval_problems": 1024,
-            "eval_samples": 4, "eval_k": [1], "measure_every": 0}  # fmt: skip
+SETTINGS = {"steps": 60, "max_new": 24, "held_out": "", "eval_every": 0, "eval_samples": 4, "eval_k": [1],
+            "measure_every": 0}  # fmt: skip
+EVALUATED = {64: 1024, 256: 2000}  # problems, by how many a step has; there are 2,045
 TURNED = tuple(dict.fromkeys(f"knob/{arm[0]}" for arm in ARMS.values()))
 COLUMNS = ("step", "entropy/exact", "hold/line", *TURNED, "eval/trained/pass@1")
-SEEDS = 31  # the first of those that the lines are judged on; lines and constants were chosen on 11 to 15 and 20 to 22.
-# 36 to 45 (PAR's two sides, temperature) and 46 to 55 (the mild line) were set apart before their runs, and are judged
-# alone.
+SEEDS = 56  # the first of those that are judged, on which nothing was chosen; 56 to 60 were set apart for the two
+# arms with 256 problems before their runs, as were 36 to 45 (PAR's two sides, temperature) and 46 to 55 (the mild line)
 FIRST = 0.1  # of the run, in which the line may still be approached
 SIDES = ("held", "published")
 
@@ -53,7 +59,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RUNS)
     asked = parser.parse_args()
     runs, arms, seeds = load(asked.out), asked.arms.split(","), range(asked.first, asked.first + asked.seeds)
-    wanted = {identity(s): s for seed in seeds for a in arms for s in (settings(a, seed, side) for side in SIDES)}
+    for run in runs:  # those made before a knob was among the arms
+        missed = {c: np.full(len(run.metrics["step"]), np.nan, np.float32) for c in COLUMNS if c not in run.metrics}
+        run.metrics.update(missed)
+    each = [(arm, seed, side) for side in SIDES for seed in seeds for arm in arms]
+    wanted = {identity(s): s for s in itertools.starmap(settings, each)}
     todo, begun, code = missing(runs, list(wanted.values())), time.monotonic(), describe()
     for count, job in enumerate(todo, 1):
         runs.append(make(job, code, COLUMNS))
@@ -68,9 +78,9 @@ def main() -> None:
 
 def settings(arm: str, seed: int, side: str) -> dict[str, Any]:
     """Of the run on the line, or of the one with the published constant."""
-    _, method, by, line, published = ARMS[arm]
+    _, method, by, line, published, prompts = ARMS[arm]
     held = {"method": method, "hold_entropy": line, "hold_by": by} if side == "held" else {"method": published}
-    return {**held, "seed": seed, **SETTINGS}
+    return {**held, "seed": seed, "prompts": prompts, "eval_problems": EVALUATED[prompts], **SETTINGS}
 
 
 def table(arm: str, runs: dict[str, Saved], seeds: range) -> str:

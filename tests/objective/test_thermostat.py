@@ -27,7 +27,7 @@ def plant(thermostat, authority, *, fall=0.02, noise=0.01, seed=0, start=0.35):
         def change(values, h=h):
             return -0.005 + 0.01 * knob.place(values[knob.name]) * h / start
 
-        state = thermostat.update(state, Measured(step, STEPS, seen, noise, change, size=0.02))
+        state = thermostat.update(state, Measured(step, STEPS, seen, noise, change))
         state = json.loads(json.dumps(state))
         places = [k.place(state["values"][k.name]) for k in thermostat.knobs]
         force = sum(a * p * k.direction for a, p, k in zip(authority, places, thermostat.knobs, strict=True))
@@ -37,24 +37,26 @@ def plant(thermostat, authority, *, fall=0.02, noise=0.01, seed=0, start=0.35):
     return np.array(rows).T
 
 
-@pytest.mark.parametrize("knob", ["entropy_bonus.c", "par.neg"])
+@pytest.mark.parametrize(("knob", "free"), [("entropy_bonus.c", 0.5), ("par.neg", 0.8)])
 @pytest.mark.parametrize("authority", [0.03, 0.06, 0.12])
 @pytest.mark.parametrize("text", ["0.3", "linear(start, 0.2)", "cosine(start, 0.2)"])
-def test_the_line_is_held_although_the_gain_is_not_known(knob, authority, text):
+def test_the_line_is_held_although_the_gain_is_not_known(knob, free, authority, text):
+    """The first order, which the pushed knob goes by, is right in one, two and four times too small in the others."""
     errors, inside = [], []
     for seed in range(4):
         seen, aim, value, _ = plant(Thermostat(line(text), (KNOBS[knob],), (0.0,), 0.66), [authority], seed=seed)
         errors.append(tracking(seen, aim)[STEPS // 10 :])
         inside.append(np.mean([not at_bound(KNOBS[knob], v) for v in value[STEPS // 10 :]]))
-    assert np.mean(np.array(errors) < 0.05) > 0.75
-    assert np.mean(inside) > 0.8
+    assert np.mean(np.array(errors) < 0.05) > 0.9
+    assert np.mean(inside) > free
 
 
 @pytest.mark.parametrize("knob", ["par.pos", "par.neg"])
-def test_a_knob_that_sets_a_level_holds_a_line_within_its_reach(knob):
+def test_a_knob_that_sets_a_level_holds_a_multiple_of_the_natural_course(knob):
     """As the built-in model answers PAR: log H comes to the natural fall plus .5 times the place, within 15 steps."""
-    steps, text = 60, "points(start, 0.275, 0.245, 0.226, 0.21, 0.197, 0.186, 0.177, 0.169, 0.162, 0.155, 0.149, 0.143)"
-    at, natural = [1, 5, 10, 15, 20, 30, 40, 60], [0.347, 0.274, 0.228, 0.2, 0.18, 0.155, 0.139, 0.117]
+    steps, at, natural = 60, [1, 5, 10, 15, 20, 30, 40, 60], [0.347, 0.274, 0.228, 0.2, 0.18, 0.155, 0.139, 0.117]
+    course = 1.2 * np.exp(np.interp(np.linspace(1, steps, 13)[1:], at, np.log(natural)))
+    text = f"points(start, {', '.join(f'{h:.3f}' for h in course)})"
     errors, inside = [], []
     for seed in range(4):
         draw, held = np.random.default_rng(seed), Thermostat(line(text), (KNOBS[knob],), (1.0,), 0.66)
@@ -77,25 +79,42 @@ def test_a_knob_that_sets_a_level_holds_a_line_within_its_reach(knob):
     assert np.mean(inside) > 0.8
 
 
-def test_the_aim_is_the_line_and_its_slope_from_here_on():
-    """Not the slope over the whole reach, which would cut the corner at step 51."""
-    held = Thermostat(line("points(0.4, 0.3, 0.28)"), (KNOBS["par.neg"],), (1.0,))
-    assert held.aim(Measured(49, 101, 0.3), 0.4) == pytest.approx((0.304, -0.002))
-    assert held.aim(Measured(51, 101, 0.3), 0.4) == pytest.approx((0.3, -0.0004))
-    assert held.aim(Measured(101, 101, 0.3), 0.4) == pytest.approx((0.28, 0.0))
-    assert Thermostat(line("0.3"), (), (), momentum=0.66).soon == 3
+def test_the_policy_is_taken_to_go_along_with_the_line():
+    """Around the bend of a line a policy that goes along with it is no surprise: H, d and s stay as they are."""
+    held = Thermostat(line("points(0.4, 0.3, 0.28)"), (KNOBS["entropy_bonus.c"],), (0.0,), 0.66)
+    state = held.update(held.init(), Measured(1, 5, 0.4, 0.01))
+    state |= {"mean": [0.4, 0.0, 1.5], "push": 0.0}
+    for step, h in ((2, 0.35), (3, 0.3), (4, 0.29), (5, 0.28)):
+        state = held.seen(state, Measured(step, 5, h, 0.01))
+        assert state["mean"] == pytest.approx([h, 0.0, 1.5])
 
 
-def test_a_learnt_knob_does_not_listen_to_what_its_own_value_scales():
-    """PAR's neg multiplies the size of the changes, and an optimizer that divides by it does not care."""
+def test_a_learnt_knob_does_not_listen_to_the_first_order():
+    """PAR's neg multiplies the changes, and an optimizer that divides by their size does not care."""
     found = []
     for size in (0.02, 5.0):
         held = Thermostat(line("0.3"), (KNOBS["par.neg"],), (1.0,), 0.66)
         state = held.init()
         for step in range(1, 20):
-            state = held.update(state, Measured(step, 20, 0.35 - 0.005 * step, 0.01, size=size * step))
+            h = 0.35 - 0.005 * step
+            state = held.update(state, Measured(step, 20, h, 0.01, lambda values, size=size: size * values["par.neg"]))
         found.append(state)
     assert found[0] == found[1]
+
+
+def test_of_a_pushed_knob_only_what_it_adds_to_its_rest_counts():
+    """The first order of everything else goes into d, however it may jump about."""
+    found = []
+    for base in (0.0, 7.0):
+        held = Thermostat(line("0.3"), (KNOBS["sampled_entropy.c"],), (0.001,), 0.66)
+        state = held.init()
+        for step in range(1, 20):
+            h = 0.35 - 0.005 * step
+            change = lambda values, step=step, base=base: 0.1 * values["sampled_entropy.c"] + base * (-1) ** step  # noqa: E731
+            state = held.update(state, Measured(step, 20, h, 0.01, change))
+        found.append(state["values"]["sampled_entropy.c"])
+    assert found[0] == pytest.approx(found[1])
+    assert found[0] > 0.001
 
 
 def test_out_of_reach_the_knob_stays_at_its_bound_and_comes_back_at_once():
@@ -106,7 +125,7 @@ def test_out_of_reach_the_knob_stays_at_its_bound_and_comes_back_at_once():
     assert (value[34:46] == KNOBS["entropy_bonus.c"].most).all()
     assert stuck[46] >= 10
     assert aim[60] < 0.35  # the line has crossed the entropy on its way down
-    assert (value[59:64] == 0).all()
+    assert (value[59:64] == KNOBS["entropy_bonus.c"].least).all()
 
 
 def test_what_the_first_knob_cannot_do_the_second_does():
@@ -133,7 +152,7 @@ def test_the_temperature_moves_the_entropy_itself():
         def change(values, spread=spread, now=now):
             return spread * np.log(values[TEMPERATURE] / now)
 
-        state = thermostat.update(state, Measured(step, STEPS, h, 0.01, change, size=1.0))
+        state = thermostat.update(state, Measured(step, STEPS, h, 0.01, change))
         rows.append((h, state["line"]))
         tau = state["values"][TEMPERATURE]
     seen, aim = np.array(rows).T
@@ -164,5 +183,5 @@ def test_extreme_measurements_leave_numbers(h):
     held = Thermostat(line("0.3"), (KNOBS["par.pos"],), (1.0,), 0.66)
     state = held.init()
     for step in range(1, 30):
-        state = held.update(state, Measured(step, 29, h, 0.0, lambda _: 0.0, size=0.0))
+        state = held.update(state, Measured(step, 29, h, 0.0, lambda _: 0.0))
     assert np.isfinite([*state["mean"], state["push"], *state["values"].values()]).all()

@@ -14,25 +14,6 @@ INLINE f16 first16(f16 x, int64_t n, float other) {
     return (f16)(((u16x32)x & inside) | ((u16x32)all16(other) & ~inside));
 }
 
-INLINE f16 larger16(f16 a, f16 b) {
-#ifdef __AVX512F__
-    return (f16)_mm512_max_ps((__m512)a, (__m512)b);
-#else
-    u16x32 more = (u16x32)(a > b);
-    return (f16)(((u16x32)a & more) | ((u16x32)b & ~more));
-#endif
-}
-
-INLINE float largest16(f16 x) {
-#ifdef __AVX512F__
-    return _mm512_reduce_max_ps((__m512)x);
-#else
-    float top = x[0];
-    for (int i = 1; i < 16; i++) top = x[i] > top ? x[i] : top;
-    return top;
-#endif
-}
-
 /* Sixteen pairs: the first numbers of all, and the second. Floats lie as sixteen first ones and sixteen second ones. */
 INLINE void load_pairs(const void *x, int64_t i, f16 *first, f16 *second, enum kind kind) {
     if (kind == FLOAT) {

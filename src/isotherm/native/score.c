@@ -21,26 +21,6 @@ static void rescale(double *s, double most) {
     s[M] = most;
 }
 
-/* The largest of two, and NaN where x is. */
-INLINE f16 larger16(f16 most, f16 x) {
-#ifdef __AVX512F__
-    return (f16)_mm512_max_ps((__m512)most, (__m512)x);
-#else
-    for (int i = 0; i < 16; i++) most[i] = most[i] > x[i] ? most[i] : x[i];
-    return most;
-#endif
-}
-
-INLINE float largest16(f16 x) {
-#ifdef __AVX512F__
-    return _mm512_reduce_max_ps((__m512)x);
-#else
-    float most = x[0];
-    for (int j = 1; j < 16; j++) most = x[j] > most ? x[j] : most;
-    return most;
-#endif
-}
-
 /* Adds a block. Where it reaches more than 1 above m, its sums are thrown away, and come again from a larger m. */
 static void gather(double *s, const float *z, int64_t count, float slope) {
     float most = z[0] * slope, edge[16];

@@ -87,6 +87,26 @@ INLINE float sum16(f16 x) {
 #endif
 }
 
+/* The larger of each two; b where one is NaN. */
+INLINE f16 larger16(f16 a, f16 b) {
+#ifdef __AVX512F__
+    return (f16)_mm512_max_ps((__m512)a, (__m512)b);
+#else
+    u16x32 more = (u16x32)(a > b);
+    return (f16)(((u16x32)a & more) | ((u16x32)b & ~more));
+#endif
+}
+
+INLINE float largest16(f16 x) {
+#ifdef __AVX512F__
+    return _mm512_reduce_max_ps((__m512)x);
+#else
+    float top = x[0];
+    for (int i = 1; i < 16; i++) top = x[i] > top ? x[i] : top;
+    return top;
+#endif
+}
+
 /* exp of numbers <= 88, as `fast_exp`. */
 INLINE f16 exp16(f16 x) {
 #ifdef __AVX512F__

@@ -51,7 +51,7 @@ KNOBS = {
     for knob in (
         Knob(TEMPERATURE, +1, 0.5, 2.5, pushed=True),
         Knob("ppo_clip.high", +1, 0.02, 1.0),
-        Knob("entropy_bonus.c", +1, 0.0, 0.3, pushed=True),
+        Knob("entropy_bonus.c", +1, -0.1, 0.3, pushed=True),
         Knob("adaptive_entropy.c", +1, 0.0, 0.1, pushed=True),
         Knob("reference_kl.c", +1, 0.0, 1.0),
         Knob("par.pos", -1, 0.0, 1.0, 0.05),
@@ -62,7 +62,7 @@ KNOBS = {
         Knob("steer.floor", -1, 0.0, 1.0),
         Knob("entropy_advantage.alpha", +1, 0.0, 2.0),
         Knob("repo.beta", +1, 0.0, 1.0, pushed=True),
-        Knob("sampled_entropy.c", +1, 0.0, 0.5, pushed=True),
+        Knob("sampled_entropy.c", +1, -0.1, 0.3, pushed=True),
         Knob("soft_return.c", +1, 0.0, 0.2),
         Knob("reference_ratio.beta", +1, 0.0, 0.5),
         Knob("gtpo.bonus", +1, 0.0, 2.0),

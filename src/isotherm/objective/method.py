@@ -59,14 +59,13 @@ class Control:
 
 
 class Measured(NamedTuple):
-    """What a control may look at, in `step` of `steps`. Noise, change and size are there for the thermostat."""
+    """What a control may look at, in `step` of `steps`. Noise and change are there for the thermostat."""
 
     step: int
     steps: int
     entropy: float
     noise: float = 0.0  # standard error of the entropy
     change: Callable[[dict[str, float]], float] = lambda _: 0.0  # knobs -> first-order change of H in this step
-    size: float = 0.0  # of the changes of the single tokens, without their signs, in the units of `change`
     own: float | None = None  # of the control's measure; None where no tokens were trained on
 
     @property

@@ -1,9 +1,10 @@
 """The thermostat: turns a method's knob so that the measured entropy follows a line.
 
-From one step to the next H' = H + d + s m, with m the moving mean of x(u) that the optimizer's momentum makes. x(u) is
-the change of the mean entropy that the first order predicts for this very batch with the knob at u (the feed-forward),
-s its scale and d what it leaves out. A Kalman filter follows (H, d, s) from the measured H and its known noise (the
-feedback). x is that of the value in force, so nothing winds up while a knob is at its bound.
+From one step to the next H' = H + the line's own step + d + s m, with m the moving mean of x(u) that the optimizer's
+momentum makes. x(u) is the change of the mean entropy that the first order predicts for this very batch with the knob
+at u instead of at rest (the feed-forward), s its scale and d what the policy does otherwise, beside following the line.
+A Kalman filter follows (H, d, s) from the measured H and its known noise (the feedback). x is that of the value in
+force, so nothing winds up while a knob is at its bound.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from isotherm.objective.method import Measured
 
 Values = dict[str, float]
 
-REACH = {True: 1.5, False: 8.0}  # steps to make good a distance to the line, of a knob that acts at once or not
-RISE = 0.08  # of a knob's scale in one step towards more entropy; the way back is free, for explosions are faster
-FIRST = {True: 0.15, False: 0.05}  # share of H that the largest x is taken for at first, of knobs pushed and not
+# By how a knob acts: the temperature at once, others on the states that they push, or through what the states share.
+REACH = {"at once": 1.5, "pushed": 2.0, "shared": 6.0}  # steps in which a distance to the line is to be made good
+RISE = 0.2  # of a knob's scale in one step towards more entropy; the way back is free, for explosions are faster
+FIRST = {"at once": 1.0, "pushed": 1.0, "shared": 0.05}  # s at first; the first order is taken at its word
 SCALES = 30.0  # how many times more or less than at first the scale may become
-FALL = -0.04  # of H in a step: what is expected of a policy whose knobs rest, before anything is known
+FALL = -0.02  # of H in a step: how a policy whose knobs rest is expected to leave the line, before anything is known
 WALK = (0.005, 0.005, 0.1)  # per step: shares of H, of H for d, and of s
 
 
@@ -47,23 +49,18 @@ class Thermostat:
     def update(self, state: dict[str, Any], measured: Measured) -> dict[str, Any]:
         state = self.seen(state, measured)
         h, d, s = state["mean"]
-        line, slope = self.aim(measured, state["start"])
-        gap = line + slope * self.reach - h
+        gap = state["line"] - h
         felt = self.felt * state["push"]  # what the momentum will still bring, in units of x
         wanted = ((gap - self.reach * d) / s - felt) / (self.reach - self.felt)
         values, x = self.solve(state["values"], measured, wanted)
         held = all(at_bound(knob, values[knob.name]) for knob in self.knobs)
         push = self.momentum * state["push"] + (1 - self.momentum) * x
-        return {**state, "values": values, "push": push, "stuck": state["stuck"] + 1 if held else 0, "line": line}
-
-    def aim(self, measured: Measured, start: float) -> tuple[float, float]:
-        """The line in this step, and its slope over the next ones, as many as it takes a push to be felt."""
-        now, then = (self.line.at(step, measured.steps, start) for step in (measured.step, measured.step + self.soon))
-        return now, (then - now) / self.soon
+        return {**state, "values": values, "push": push, "stuck": state["stuck"] + 1 if held else 0}
 
     @property
-    def soon(self) -> int:
-        return 1 + round(self.felt)
+    def way(self) -> str:
+        """How the knobs act, those of several like the first."""
+        return "at once" if self.known else "pushed" if self.knobs[0].pushed else "shared"
 
     @property
     def felt(self) -> float:
@@ -72,24 +69,26 @@ class Thermostat:
 
     @property
     def reach(self) -> float:
-        return REACH[self.known] + self.felt
+        return REACH[self.way] + self.felt
 
     def seen(self, state: dict[str, Any], measured: Measured) -> dict[str, Any]:
         """The state with (H, d, s) and their covariance brought up to what was measured."""
         h, noise = measured.entropy, measured.noise
+        line = self.line.at(measured.step, measured.steps, state.get("start", h))
         if "mean" in state:
             mean, cov = self.predict(np.array(state["mean"]), np.array(state["cov"]), state["push"])
+            mean[0] += line - state["line"]
             mean, cov = correct(mean, cov, h, noise)
             mean[2] = min(state["first"] * SCALES, max(state["first"] / SCALES, mean[2]))
-            return {**state, "mean": mean.tolist(), "cov": cov.tolist()}
-        pushed = self.knobs[0].pushed
-        s = 1.0 if self.known else FIRST[pushed] * h / max(measured.size if pushed else h, 1e-12)
+            return {**state, "mean": mean.tolist(), "cov": cov.tolist(), "line": line}
+        s = FIRST[self.way]
         _, x = self.solve(state["values"], measured, None)
-        cov = np.diag([noise**2, (0.02 * h) ** 2, (0.3 * s) ** 2])
-        return {**state, "mean": [h, FALL * h - s * x, s], "cov": cov.tolist(), "first": s, "start": h, "push": 0.0}
+        cov = np.diag([noise**2, (0.02 * h) ** 2, (0.3 * s) ** 2]).tolist()
+        mean = [h, FALL * h - s * x, s]
+        return {**state, "mean": mean, "cov": cov, "first": s, "start": h, "push": 0.0, "line": line}
 
     def predict(self, mean: np.ndarray, cov: np.ndarray, push: float) -> tuple[np.ndarray, np.ndarray]:
-        """(H, d, s) one step later: H + d + s push, d, s, each with its walk."""
+        """(H, d, s) one step later, on a level line: H + d + s push, d, s, each with its walk."""
         move = np.array([[1.0, 1.0, push], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
         walk = np.array([WALK[0] * mean[0], WALK[1] * mean[0], WALK[2] * mean[2]])
         return move @ mean, move @ cov @ move.T + np.diag(walk**2)
@@ -100,8 +99,10 @@ class Thermostat:
         None asks for the x of the values as they are.
         """
         values, x = dict(zip(self.names, self.neutral, strict=True)), 0.0
+        rest = measured.change(values) if self.way == "pushed" else 0.0
         for knob in self.knobs:
             places, xs = effect(knob, before[knob.name], values, measured)
+            xs = xs - rest
             place = knob.place(before[knob.name]) if wanted is None else invert(places, xs, wanted)
             values[knob.name], x = knob.value(place), float(np.interp(place, places, xs))
         return values, x

@@ -81,8 +81,7 @@ def measured(config: Config, method: Method, rollout: Rollout, tokens: Tokens, t
         return float(changes(tokens, chosen, temperature).double().sum())
 
     mean, noise = mean_entropy(rollout)
-    size = float(changes(tokens, method, temperature).double().abs().sum())
-    return Measured(rollout.step, config.steps, mean, noise, change, size)
+    return Measured(rollout.step, config.steps, mean, noise, change)
 
 
 def mean_entropy(rollout: Rollout) -> tuple[float, float]:
