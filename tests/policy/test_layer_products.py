@@ -31,7 +31,7 @@ class Case:
         self.w, self.scale = Weights(qkv, bias, out, out_bias, gate_up, down), torch.rand(width, generator=make)
 
 
-@pytest.fixture(params=SIZES.values(), ids=SIZES)
+@pytest.fixture(params=SIZES.values(), ids=list(SIZES))
 def case(request) -> Case:
     return Case(*request.param)
 

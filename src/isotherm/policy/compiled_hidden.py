@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from isotherm import native
-from isotherm.policy import compiled_weights
 from isotherm.policy.batch import Batch
 from isotherm.policy.compiled_weights import Parameters, gradients, is_bfloat, parameters
 from isotherm.policy.layer_products import products
@@ -19,11 +18,6 @@ from isotherm.policy.weights import Weights
 
 if TYPE_CHECKING:
     from isotherm.policy.decoder import Decoder
-
-
-def can(decoder: Decoder) -> bool:
-    """Whether the compiled functions compute this decoder."""
-    return compiled_weights.can(decoder)
 
 
 def hidden(decoder: Decoder, batch: Batch) -> Tensor:

@@ -150,7 +150,7 @@ class Decoder(nn.Module):
 
         Everything but attention works on the real tokens alone; attention on the padded rectangles.
         """
-        if compiled_hidden.can(self):
+        if compiled_weights.can(self):
             return compiled_hidden.hidden(self, batch)
         (groups, width), (rows, room) = batch.prompts.shape, batch.responses[:, 1:].shape
         packed, cut = batch.packing(), groups * width
