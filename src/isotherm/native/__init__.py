@@ -83,6 +83,12 @@ def call(name: str, *arguments: Tensor | float | None) -> int:
     return function(name)(*map(passed, arguments))
 
 
+def run(name: str, *arguments: Tensor | float | None) -> None:
+    """`call` of a function that returns 1 where memory ran out, else 0."""
+    if call(name, *arguments):
+        raise MemoryError(f"There is no memory for {name}.")
+
+
 @functools.cache
 def function(name: str):
     library = build().functions

@@ -101,8 +101,7 @@ INLINE void finish(struct rest *rest, int64_t count, enum then then, enum kind k
         f16 v = *(const f16 *)rest->y;
         if (then == GATE) {
             f16 gate = rounded16(*(const f16 *)(rest->y - BLOCK * 16), kind);
-            f16 share = kind == BFLOAT ? short_sigmoid16(gate) : sigmoid16(gate);
-            store16(rest->out, 0, gate * share * rounded16(v, kind), kind);
+            store16(rest->out, 0, gated16(gate, rounded16(v, kind), kind), kind);
         } else {
             v = rounded16(v + *(const f16 *)rest->bias, kind);
             if (then == ADD) v += *(f16 *)rest->out;

@@ -35,12 +35,27 @@ void normal_backward(const float *x, const void *dy, const float *scale, float *
     }
 }
 
+INLINE void gated_row(const void *z, int64_t mlp, void *y, enum kind kind) {
+    for SIXTEEN(mlp)
+        store_some(y, i, left, gated16(load_some(z, i, left, kind), load_some(z, mlp + i, left, kind), kind), kind);
+}
+
 /* silu(gate) up of [gate, up]. */
 void gated_forward(const void *z, void *y, int64_t rows, int64_t mlp, int64_t kind) {
 #pragma omp parallel for schedule(static) if (rows * mlp > 65536)
     for (int64_t r = 0; r < rows; r++)
-        EITHER(kind, gated_row(at(z, 2 * r * mlp, BFLOAT), mlp, to(y, r * mlp, BFLOAT), BFLOAT, BFLOAT),
-               gated_row(at(z, 2 * r * mlp, FLOAT), mlp, to(y, r * mlp, FLOAT), FLOAT, FLOAT));
+        EITHER(kind, gated_row(at(z, 2 * r * mlp, BFLOAT), mlp, to(y, r * mlp, BFLOAT), BFLOAT),
+               gated_row(at(z, 2 * r * mlp, FLOAT), mlp, to(y, r * mlp, FLOAT), FLOAT));
+}
+
+INLINE void gated_back_row(const void *z, const void *dy, void *dz, void *y, int64_t mlp, enum kind kind) {
+    for SIXTEEN(mlp) {
+        f16 gate = load_some(z, i, left, kind), up = load_some(z, mlp + i, left, kind), opened, dgate, dup;
+        gated_back16(gate, up, load_some(dy, i, left, kind), &opened, &dgate, &dup, kind);
+        store_some(y, i, left, opened, kind);
+        store_some(dz, i, left, dgate, kind);
+        store_some(dz, mlp + i, left, dup, kind);
+    }
 }
 
 /* The gradient of [gate, up], and the forward's output once more. */
@@ -49,9 +64,8 @@ void gated_backward(const void *z, const void *dy, void *dz, void *y, int64_t ro
     for (int64_t r = 0; r < rows; r++) {
         int64_t i = r * mlp;
         EITHER(kind, gated_back_row(at(z, 2 * i, BFLOAT), at(dy, i, BFLOAT), to(dz, 2 * i, BFLOAT), to(y, i, BFLOAT),
-                                    mlp, BFLOAT, BFLOAT),
-               gated_back_row(at(z, 2 * i, FLOAT), at(dy, i, FLOAT), to(dz, 2 * i, FLOAT), to(y, i, FLOAT), mlp, FLOAT,
-                              FLOAT));
+                                    mlp, BFLOAT),
+               gated_back_row(at(z, 2 * i, FLOAT), at(dy, i, FLOAT), to(dz, 2 * i, FLOAT), to(y, i, FLOAT), mlp, FLOAT));
     }
 }
 

@@ -149,7 +149,7 @@ static void unfold(const float *c, bf16 *out, int64_t wide, int64_t rows) {
         for (int64_t i = 0; i < wide; i += 16) {
             f16 gate = rounded16(load16(c, i, FLOAT), BFLOAT), up = rounded16(load16(c, WIDE + i, FLOAT), BFLOAT);
             bf16 *to = out + (r / STRIP * (wide / INNER) + i / INNER) * STEP + r % STRIP * INNER + i % INNER;
-            narrow16(to, gate * short_sigmoid16(gate) * up);
+            narrow16(to, gated16(gate, up, BFLOAT));
         }
 }
 
@@ -186,10 +186,11 @@ static void fold(const float *c, const float *d, bf16 *dgate, bf16 *dup, bf16 *o
     for (int r = 0; r < STRIP; r++, c += 2 * WIDE + EDGE, d += WIDE + EDGE)
         for (int i = 0; i < INNER; i += 16) {
             f16 gate = rounded16(load16(c, i, FLOAT), BFLOAT), up = rounded16(load16(c, WIDE + i, FLOAT), BFLOAT);
-            f16 slope = load16(d, i, FLOAT), share = short_sigmoid16(gate), silu = gate * share;
-            narrow16(opened + r * INNER + i, silu * up);
-            narrow16(dgate + r * INNER + i, slope * up * (share + silu * (1.0f - share)));
-            narrow16(dup + r * INNER + i, slope * silu);
+            f16 y, da, db;
+            gated_back16(gate, up, load16(d, i, FLOAT), &y, &da, &db, BFLOAT);
+            narrow16(opened + r * INNER + i, y);
+            narrow16(dgate + r * INNER + i, da);
+            narrow16(dup + r * INNER + i, db);
         }
 }
 

@@ -209,13 +209,17 @@ INLINE void normal_row(const float *x, const float *scale, void *y, int64_t widt
     }
 }
 
-/* silu(gate) up of z = [gate, up], as numbers of `kind`. */
-INLINE void gated_row(const void *z, int64_t mlp, void *y, enum kind from, enum kind kind) {
-    for SIXTEEN(mlp) {
-        f16 gate = rounded16(load_some(z, i, left, from), kind);
-        f16 raised = rounded16(load_some(z, mlp + i, left, from), kind);
-        store_some(y, i, left, gate * sigmoid16(gate) * raised, kind);
-    }
+/* silu(gate) up with silu(x) = x sigmoid(x), for numbers of `kind`. */
+INLINE f16 gated16(f16 gate, f16 up, enum kind kind) {
+    return gate * (kind == BFLOAT ? short_sigmoid16(gate) : sigmoid16(gate)) * up;
+}
+
+/* The same, y, and from its gradient d those of gate and up. */
+INLINE void gated_back16(f16 gate, f16 up, f16 d, f16 *y, f16 *dgate, f16 *dup, enum kind kind) {
+    f16 share = kind == BFLOAT ? short_sigmoid16(gate) : sigmoid16(gate), silu = gate * share;
+    *y = silu * up;
+    *dgate = d * up * (share + silu * (1.0f - share));
+    *dup = d * silu;
 }
 
 /* g += s dy - x s^3 mean(x dy); with a scale dy is multiplied by it first, and its gradient x s dy is summed. */
@@ -234,16 +238,5 @@ INLINE void normal_back_row(const float *x, const void *dy, const float *scale, 
         if (scale_grad) store_some(scale_grad, i, left, load_some(scale_grad, i, left, FLOAT) + d * v * s, FLOAT);
         if (scale) d *= load_some(scale, i, left, FLOAT);
         store_some(g, i, left, load_some(g, i, left, FLOAT) + (s * d - v * back), FLOAT);
-    }
-}
-
-/* The gradient dz of z = [gate, up], and the forward's output y once more. */
-INLINE void gated_back_row(const void *z, const void *dy, void *dz, void *y, int64_t mlp, enum kind from, enum kind kind) {
-    for SIXTEEN(mlp) {
-        f16 gate = load_some(z, i, left, kind), raised = load_some(z, mlp + i, left, kind);
-        f16 d = load_some(dy, i, left, from), share = sigmoid16(gate), opened = gate * share;
-        store_some(y, i, left, opened * raised, kind);
-        store_some(dz, i, left, d * raised * (share + opened * (1.0f - share)), kind);
-        store_some(dz, mlp + i, left, d * opened, kind);
     }
 }

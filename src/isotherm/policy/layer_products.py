@@ -102,7 +102,7 @@ class Together:
 
     def plain(self, x: Tensor, factor: Tensor, bias: Tensor | None, columns: int) -> Tensor:
         y = torch.empty(len(x), columns, dtype=x.dtype)
-        run("linear", x, factor, None if bias is None else bias.float(), y, *x.shape, columns)
+        native.run("linear", x, factor, None if bias is None else bias.float(), y, *x.shape, columns)
         return y
 
     def add_normal(
@@ -111,11 +111,13 @@ class Together:
         out, y, factor = torch.empty_like(stream), normalised(stream, x.dtype, scale), self.factor(w, True)
         wide = None if bias is None else bias.float()
         sizes = *x.shape, stream.shape[1], self.eps, int(scale is not None)
-        run("linear_normal", x, factor, wide, stream, out, scale, y, *sizes)
+        native.run("linear_normal", x, factor, wide, stream, out, scale, y, *sizes)
         return out, y
 
     def normal_back(self, grad: Tensor, w: Tensor, stream: Tensor, g: Tensor, copy: Tensor) -> None:
-        run("linear_normal_back", grad, self.factor(w, False), stream, g, copy, *grad.shape, w.shape[1], self.eps)
+        native.run(
+            "linear_normal_back", grad, self.factor(w, False), stream, g, copy, *grad.shape, w.shape[1], self.eps
+        )
 
     def to_weight(self, total: Grad, grad: Tensor, x: Tensor) -> Tensor:
         left, right = self.turned(grad), self.upright(x)
@@ -136,7 +138,7 @@ class Together:
     def mlp(self, x: Tensor, w: Weights, stream: Tensor, scale: Grad) -> tuple[Tensor, Tensor, None]:
         out, y = torch.empty_like(stream), normalised(stream, x.dtype, scale)
         factors, sizes = (self.factor(w.gate_up, True), self.factor(w.down, True)), (*x.shape, w.down.shape[1])
-        run("mlp_forward", x, *factors, stream, out, scale, y, *sizes, self.eps, int(scale is not None))
+        native.run("mlp_forward", x, *factors, stream, out, scale, y, *sizes, self.eps, int(scale is not None))
         return out, y, None
 
     def mlp_back(
@@ -147,7 +149,7 @@ class Together:
         dz, opened = (x.new_empty(rows * columns) for columns in (2 * mlp, mlp))
         left, right = self.turned(copy), self.upright(x)
         factors = self.factor(w.gate_up, True), self.factor(w.down, False), self.factor(w.gate_up, False)
-        run("mlp_backward", x, copy, *factors, stream, g, dz, opened, *x.shape, mlp, self.eps)
+        native.run("mlp_backward", x, copy, *factors, stream, g, dz, opened, *x.shape, mlp, self.eps)
         up = self.summed(totals[0], dz, right, (2 * mlp, x.shape[1]), rows)
         return up, self.summed(totals[1], left, opened, (copy.shape[1], mlp), rows)
 
@@ -159,8 +161,3 @@ def normalised(stream: Tensor, kind: torch.dtype, scale: Tensor | None) -> Tenso
 
 def whole(rows: int) -> int:
     return -(-rows // BLOCK) * BLOCK
-
-
-def run(name: str, *arguments: Tensor | float | None) -> None:
-    if native.call(name, *arguments):
-        raise MemoryError(f"There is no memory for {name}.")

@@ -104,7 +104,7 @@ class Work:
         f, slope = self.factors, 1.0 / self.head.temperature
         assert isinstance(f, Short)
         sizes = f.steps, size(rows), size(words)
-        called(
+        native.run(
             "score_gather_product", state, f.left(rows), f.right(words), *sizes, self.target[rows], words.start, slope
         )
 
@@ -119,7 +119,7 @@ class Work:
         back = None if hidden is None else f.back(words)
         into = None if hidden is None else hidden[rows]
         factors = into, turned, f.left(rows), f.right(words), back
-        called("score_gradient_product", *factors, *sizes, coefficients, *numbers)
+        native.run("score_gradient_product", *factors, *sizes, coefficients, *numbers)
         return turned
 
     def turn(self, tile: Tensor, coefficients: Tensor, rows: slice, words: slice) -> Tensor:
@@ -128,11 +128,6 @@ class Work:
         numbers = self.target[rows], self.rest[rows], words.start, 1.0 / h.temperature, float(h.cap or 0)
         native.call("score_gradient", tile, int(h.short), *place, coefficients, *numbers)
         return self.factors.slopes(tile)
-
-
-def called(name: str, *arguments: Tensor | float | None) -> None:
-    if native.call(name, *arguments):
-        raise MemoryError(f"There is no memory for {name}.")
 
 
 def fresh(rows: int) -> Tensor:
